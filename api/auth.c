@@ -1,0 +1,137 @@
+/* auth.c: who is calling, and may they?
+ *
+ * The catalog knows tokens by the SHA-256 of their secret, which is enough for secrets of 256 random bits. A request's
+ * token is hashed once a thread and catalog generation: the cache below maps a keyed 128-bit hash of its text to the
+ * token's index. Only tokens that exist get in, so strangers cannot push anyone out, and every revocation makes a new
+ * generation. Expiry is looked at on every request.
+ */
+#include <openssl/evp.h>
+#include <openssl/sha.h>
+#include <xxhash.h>
+
+#include "api/http.h"
+#include "engine/limits.h"
+
+#define CACHE_SLOTS 256u /* power of two */
+
+struct cache_slot {
+    XXH128_hash_t hash;
+    uint64_t generation;
+    uint32_t token;
+    bool is_used;
+};
+
+/* A thread's own: no lock, and the secret never leaves it. */
+struct auth_cache {
+    bool has_secret;
+    uint8_t secret[192]; /* of the hash: without it nobody can make two texts collide */
+    struct cache_slot slots[CACHE_SLOTS];
+};
+
+static _Thread_local struct auth_cache cache;
+
+static_assert(sizeof(cache.secret) >= XXH3_SECRET_SIZE_MIN, "the hash asks for this much");
+
+static struct cache_slot *cache_slot_of(struct call *call, struct bytes text,
+                                        XXH128_hash_t *out_hash)
+{
+    if (!cache.has_secret) {
+        engine_random(call->engine, cache.secret, sizeof(cache.secret));
+        cache.has_secret = true;
+    }
+    *out_hash = XXH3_128bits_withSecret(text.data, text.size, cache.secret, sizeof(cache.secret));
+    return &cache.slots[out_hash->low64 & (CACHE_SLOTS - 1)];
+}
+
+static uint32_t token_find(struct call *call, struct bytes text)
+{
+    XXH128_hash_t hash;
+    struct cache_slot *slot = cache_slot_of(call, text, &hash);
+    if (slot->is_used && slot->generation == call->catalog->generation &&
+        XXH128_isEqual(slot->hash, hash)) {
+        return slot->token;
+    }
+    uint8_t digest[TOKEN_DIGEST_SIZE];
+    (void)SHA256(text.data, text.size, digest);
+    const uint32_t token = catalog_find_token_digest(call->catalog, digest);
+    if (token != CATALOG_NONE) {
+        *slot = (struct cache_slot){hash, call->catalog->generation, token, true};
+    }
+    return token;
+}
+
+/* What follows "Bearer " in any case; empty where the header is something else. */
+static struct bytes bearer_text(struct bytes authorization)
+{
+    static const char scheme[] = "bearer ";
+    const size_t size = sizeof(scheme) - 1;
+    if (authorization.size < size || authorization.size > LIMIT_HEADER_TOKEN) {
+        return bytes_of(NULL, 0);
+    }
+    for (size_t i = 0; i < size; i++) {
+        const uint8_t lower = authorization.data[i] == ' ' ? ' ' : authorization.data[i] | 0x20;
+        if (lower != (uint8_t)scheme[i]) {
+            return bytes_of(NULL, 0);
+        }
+    }
+    return bytes_of(authorization.data + size, authorization.size - size);
+}
+
+static bool token_is_active(const struct token *token, int64_t now_us)
+{
+    return token->revoked_at_us == 0 &&
+           (token->expires_at_us == 0 || now_us < token->expires_at_us);
+}
+
+bool auth_check(struct call *call, const struct route *route, struct bytes authorization)
+{
+    if (route->is_public) {
+        return true;
+    }
+    if (authorization.size == 0) {
+        call_header(call, "www-authenticate", "Bearer");
+        call_reply_problem(call, 401, "token_missing",
+                           "send the header 'Authorization: Bearer <token>'");
+        return false;
+    }
+    const struct bytes text = bearer_text(authorization);
+    const uint32_t index = text.size != 0 ? token_find(call, text) : CATALOG_NONE;
+    const struct token *token =
+        index != CATALOG_NONE ? call->catalog->tokens[index]->current : NULL;
+    /* One answer for all of these: it tells a guesser nothing. */
+    if (token == NULL || !token_is_active(token, call->received_at_us)) {
+        call_header(call, "www-authenticate", "Bearer error=\"invalid_token\"");
+        call_reply_problem(call, 401, "token_invalid", "the token is unknown, expired or revoked");
+        return false;
+    }
+    assert(route->scope != 0); /* a route is public or has a scope: tests/test_api_call.c */
+    if ((token->scopes & (route->scope | SCOPE_ADMIN)) == 0) {
+        call_header(call, "www-authenticate", "Bearer error=\"insufficient_scope\"");
+        call_reply_problem(call, 403, "insufficient_scope",
+                           "this needs a token with the scope '%s'",
+                           token_scope_name(route->scope));
+        return false;
+    }
+    call->token = index;
+    call->scopes = token->scopes;
+    return true;
+}
+
+void auth_secret_make(struct engine *engine, char out_secret[AUTH_SECRET_SIZE],
+                      uint8_t out_digest[TOKEN_DIGEST_SIZE])
+{
+    static const char prefix[] = "assay_"; /* secret scanners know it by this */
+    uint8_t random[32];
+    unsigned char text[48]; /* 44 characters, the last one '=', and a NUL */
+    engine_random(engine, random, sizeof(random));
+    const int size = EVP_EncodeBlock(text, random, sizeof(random));
+    assert(size == 44 && text[43] == '=');
+    char *at = out_secret;
+    memcpy(at, prefix, sizeof(prefix) - 1);
+    at += sizeof(prefix) - 1;
+    for (size_t i = 0; i < 43; i++) {
+        *at++ = text[i] == '+' ? '-' : text[i] == '/' ? '_' : (char)text[i];
+    }
+    *at = '\0';
+    (void)SHA256((const unsigned char *)out_secret, (size_t)(at - out_secret), out_digest);
+}

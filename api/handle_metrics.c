@@ -1,0 +1,420 @@
+/* handle_metrics.c: metric definitions: made, listed, shown, changed, archived.
+ *
+ * A name belongs to one metric for ever. To define a name anew that was archived makes the next version of that metric:
+ * so the built-in ones are replaced, too.
+ */
+#include "api/handler.h"
+
+struct metric_work {
+    uint32_t index; /* CATALOG_NONE for a new one */
+    uint32_t attempts;
+    struct bytes document; /* the client's */
+    struct bytes name;     /* in the call's arena */
+    uint8_t outcome;
+};
+
+static const char *const type_names[] = {
+    [METRIC_PROPORTION] = "proportion",
+    [METRIC_MEAN] = "mean",
+};
+
+static const char *const aggregation_names[] = {
+    [METRIC_SUM] = "sum",
+    [METRIC_COUNT] = "count",
+    [METRIC_UNIQUE_DAYS] = "unique_days",
+};
+
+static const char *const direction_names[] = {
+    [METRIC_INCREASE] = "increase",
+    [METRIC_DECREASE] = "decrease",
+};
+
+static const struct metric *metric_at(const struct call *call, uint32_t index)
+{
+    return call->catalog->metrics[index]->current;
+}
+
+/* JSON. */
+
+static void write_value(struct json_writer *writer, const struct pack_value *value)
+{
+    switch (value->type) {
+    case PACK_TEXT:
+        json_text_bytes(writer, value->as.bytes);
+        return;
+    case PACK_BOOL:
+        json_bool(writer, value->as.boolean);
+        return;
+    case PACK_INT:
+        json_int(writer, value->as.integer);
+        return;
+    case PACK_UINT:
+        json_uint(writer, value->as.natural);
+        return;
+    case PACK_DOUBLE:
+        json_double(writer, value->as.number);
+        return;
+    case PACK_MILLIONTHS:
+        json_millionths(writer, value->as.integer);
+        return;
+    case PACK_NIL:
+    case PACK_BIN:
+    case PACK_ARRAY:
+    case PACK_MAP:
+    case PACK_EXT:
+        break;
+    }
+    json_null(writer); /* rule_values hold texts, numbers and booleans */
+}
+
+static void write_filter(struct json_writer *writer, const struct metric_filter *filter)
+{
+    bool is_list = filter->operation == RULE_IN || filter->operation == RULE_NOT_IN;
+    json_begin_object(writer);
+    json_key(writer, "property");
+    json_text_bytes(writer, filter->property);
+    json_key(writer, "op");
+    json_text(writer, rule_operator_name(filter->operation));
+    json_key(writer, is_list ? "values" : "value");
+    if (is_list) {
+        json_begin_array(writer);
+    }
+    for (uint32_t i = 0; i < (is_list ? filter->values.count : 1); i++) {
+        write_value(writer, &filter->values.items[i]);
+    }
+    if (is_list) {
+        json_end_array(writer);
+    }
+    json_end_object(writer);
+}
+
+static void write_metric(struct json_writer *writer, const struct metric *metric)
+{
+    json_begin_object(writer);
+    json_key(writer, "id");
+    json_uuid(writer, &metric->id);
+    json_key(writer, "name");
+    json_text_bytes(writer, metric->name);
+    json_key(writer, "description");
+    json_text_bytes(writer, metric->description);
+    json_key(writer, "version");
+    json_uint(writer, metric->version);
+    json_key(writer, "type");
+    json_text(writer, type_names[metric->type]);
+    json_key(writer, "event_type");
+    json_text_bytes(writer, metric->event_type);
+    json_key(writer, "property");
+    if (metric->property.size == 0) {
+        json_null(writer);
+    } else {
+        json_text_bytes(writer, metric->property);
+    }
+    json_key(writer, "aggregation");
+    json_text(writer,
+              metric->type == METRIC_MEAN ? aggregation_names[metric->aggregation] : NULL);
+    json_key(writer, "filters");
+    json_begin_array(writer);
+    for (uint32_t i = 0; i < metric->filter_count; i++) {
+        write_filter(writer, &metric->filters[i]);
+    }
+    json_end_array(writer);
+    json_key(writer, "direction");
+    json_text(writer, direction_names[metric->direction]);
+    json_key(writer, "archived");
+    json_bool(writer, metric->archived);
+    json_key(writer, "created_at");
+    json_time(writer, metric->created_at_us);
+    json_key(writer, "updated_at");
+    json_time(writer, metric->updated_at_us);
+    json_end_object(writer);
+}
+
+static void reply_metric(struct call *call, int status, const struct metric *metric)
+{
+    struct json_writer writer = json_writer_in(&call->arena);
+    write_metric(&writer, metric);
+    call_reply_json(call, status, &writer);
+}
+
+/* Shared by the writes. */
+
+/* The metric of the path; replies 404 and returns CATALOG_NONE where there is none. */
+static uint32_t find_metric(struct call *call)
+{
+    static const char *const names[] = {NULL};
+    if (!call_query_only(call, names)) {
+        return CATALOG_NONE;
+    }
+    uint32_t index = catalog_find_metric(call->catalog, call->parameters[0]);
+    if (index == CATALOG_NONE) {
+        call_reply_problem(call, 404, "metric_not_found", "There is no metric of this name.");
+    }
+    return index;
+}
+
+/* The version that follows on `current`; the first where that is NULL. */
+static struct definition_context context_after(struct call *call, const struct metric *current)
+{
+    return (struct definition_context){
+        .id = current == NULL ? handler_new_id(call) : current->id,
+        .version = current == NULL ? 1 : current->version + 1,
+        .author = handler_author(call),
+        .now_us = call->received_at_us,
+    };
+}
+
+static void submit_metric(struct call *call, const struct metric *metric, struct metric_work *work,
+                          void (*continuation)(struct call *call))
+{
+    struct definition definition = {
+        .id = metric->id,
+        .version = metric->version,
+        .author = metric->author,
+        .document = metric->document,
+    };
+    const char *name = arena_copy(&call->arena, metric->name);
+    if (name == NULL) {
+        call_reply_engine_status(call, STATUS_NO_MEMORY);
+        return;
+    }
+    work->name = bytes_of(name, metric->name.size);
+    call->handler_data = work;
+    (void)handler_submit_definitions(call, RECORD_METRIC, &definition, 1, &work->outcome,
+                                     continuation);
+}
+
+/* False, with the reply made, where the write failed; else call->catalog is the newest. */
+static bool written(struct call *call)
+{
+    if (call->request.commit.status != STATUS_OK) {
+        call_reply_engine_status(call, call->request.commit.status);
+        return false;
+    }
+    call_refresh_catalog(call);
+    return true;
+}
+
+static void reply_superseded(struct call *call)
+{
+    call_reply_problem(call, 409, "conflict",
+                       "Another request changed this metric at the same time: send it again.");
+}
+
+static void reply_written(struct call *call, int status)
+{
+    const struct metric_work *work = call->handler_data;
+    uint32_t index = catalog_find_metric(call->catalog, work->name);
+    assert(index != CATALOG_NONE);
+    reply_metric(call, status, metric_at(call, index));
+}
+
+static struct metric_work *work_make(struct call *call, uint32_t index)
+{
+    struct metric_work *work = arena_take_zeroed(&call->arena, sizeof(*work));
+    if (work == NULL) {
+        call_reply_engine_status(call, STATUS_NO_MEMORY);
+        return NULL;
+    }
+    work->index = index;
+    return work;
+}
+
+/* POST /metric-definitions */
+
+static void create_done(struct call *call)
+{
+    const struct metric_work *work = call->handler_data;
+    if (!written(call)) {
+        return;
+    }
+    if (work->outcome == OUTCOME_APPLIED) {
+        reply_written(call, 201);
+    } else {
+        reply_superseded(call);
+    }
+}
+
+/* The document decoded as the metric that it would be if its name were new. */
+static struct metric *decode_new(struct call *call, struct bytes document,
+                                 const struct metric *archived)
+{
+    struct definition_context context = context_after(call, archived);
+    struct field_errors errors = field_errors_in(&call->arena);
+    struct metric *metric = NULL;
+    enum status status = metric_create(document, &context, &errors, &metric);
+    if (status != STATUS_OK) {
+        handler_reply_refused(call, status, &errors);
+        return NULL;
+    }
+    return metric;
+}
+
+void handle_metric_create(struct call *call)
+{
+    static const char *const names[] = {NULL};
+    struct bytes document;
+    if (!call_query_only(call, names) || !call_document(call, &document)) {
+        return;
+    }
+    struct metric_work *work = work_make(call, CATALOG_NONE);
+    struct metric *metric = work == NULL ? NULL : decode_new(call, document, NULL);
+    if (metric == NULL) {
+        return;
+    }
+    uint32_t index = catalog_find_metric(call->catalog, metric->name);
+    if (index != CATALOG_NONE && !metric_at(call, index)->archived) {
+        call_reply_problem(call, 409, "name_taken",
+                           "There is a metric of this name: PATCH it, or DELETE it first to define "
+                           "it anew.");
+    } else if (index == CATALOG_NONE && call->catalog->metric_count >= LIMIT_METRICS) {
+        call_reply_problem(call, 409, "too_many_metrics",
+                           "There are %u metrics, which is the most.", LIMIT_METRICS);
+    } else if (index == CATALOG_NONE) {
+        submit_metric(call, metric, work, create_done);
+    } else {
+        struct metric *revived = decode_new(call, document, metric_at(call, index));
+        if (revived != NULL) {
+            submit_metric(call, revived, work, create_done);
+        }
+        metric_free(revived);
+    }
+    metric_free(metric);
+}
+
+/* PATCH and DELETE */
+
+static void patch_attempt(struct call *call, struct metric_work *work,
+                          void (*continuation)(struct call *call))
+{
+    const struct metric *current = metric_at(call, work->index);
+    struct definition_context context = context_after(call, current);
+    struct field_errors errors = field_errors_in(&call->arena);
+    struct metric *metric = NULL;
+    work->attempts++;
+    enum status status = metric_patch(current, work->document, &context, &errors, &metric);
+    if (status != STATUS_OK) {
+        handler_reply_refused(call, status, &errors);
+        return;
+    }
+    submit_metric(call, metric, work, continuation);
+    metric_free(metric);
+}
+
+static void patch_done(struct call *call)
+{
+    struct metric_work *work = call->handler_data;
+    if (!written(call)) {
+        return;
+    }
+    if (work->outcome == OUTCOME_APPLIED) {
+        reply_written(call, 200);
+    } else if (work->attempts == 1) {
+        patch_attempt(call, work, patch_done);
+    } else {
+        reply_superseded(call);
+    }
+}
+
+void handle_metric_patch(struct call *call)
+{
+    uint32_t index = find_metric(call);
+    struct metric_work *work = index == CATALOG_NONE ? NULL : work_make(call, index);
+    if (work != NULL && call_document(call, &work->document)) {
+        patch_attempt(call, work, patch_done);
+    }
+}
+
+static void archive_done(struct call *call)
+{
+    struct metric_work *work = call->handler_data;
+    if (!written(call)) {
+        return;
+    }
+    if (work->outcome == OUTCOME_APPLIED || metric_at(call, work->index)->archived) {
+        call_reply_empty(call, 204);
+    } else if (work->attempts == 1) {
+        patch_attempt(call, work, archive_done);
+    } else {
+        reply_superseded(call);
+    }
+}
+
+void handle_metric_archive(struct call *call)
+{
+    static const uint8_t archived[] = {0x81, 0xa8, 'a', 'r', 'c', 'h', 'i', 'v', 'e', 'd', 0xc3};
+    uint32_t index = find_metric(call);
+    if (index == CATALOG_NONE) {
+        return;
+    }
+    if (metric_at(call, index)->archived) {
+        call_reply_empty(call, 204);
+        return;
+    }
+    struct metric_work *work = work_make(call, index);
+    if (work != NULL) {
+        work->document = bytes_of(archived, sizeof(archived)); /* {"archived": true} */
+        patch_attempt(call, work, archive_done);
+    }
+}
+
+/* GET */
+
+void handle_metric_get(struct call *call)
+{
+    uint32_t index = find_metric(call);
+    if (index != CATALOG_NONE) {
+        reply_metric(call, 200, metric_at(call, index));
+    }
+}
+
+static bool read_archived(struct call *call, bool *out_archived)
+{
+    struct bytes text;
+    *out_archived = false;
+    if (!call_query(call, "archived", &text)) {
+        return true;
+    }
+    *out_archived = bytes_equal_text(text, "true");
+    if (*out_archived || bytes_equal_text(text, "false")) {
+        return true;
+    }
+    call_reply_problem(call, 422, "invalid_archived", "archived must be true or false.");
+    return false;
+}
+
+/* In the order of their making; archived ones only with ?archived=true. A cursor is how many were passed. */
+void handle_metric_list(struct call *call)
+{
+    static const char *const names[] = {"archived", "limit", "cursor", NULL};
+    struct handler_page page;
+    bool with_archived = false;
+    if (!call_query_only(call, names) || !handler_page_read(call, &page) ||
+        !read_archived(call, &with_archived)) {
+        return;
+    }
+    uint32_t count = call->catalog->metric_count;
+    uint32_t at = page.cursor > count ? count : (uint32_t)page.cursor;
+    uint32_t shown = 0;
+    uint64_t next = 0;
+    struct json_writer writer = json_writer_in(&call->arena);
+    json_begin_object(&writer);
+    json_key(&writer, "metric_definitions");
+    json_begin_array(&writer);
+    for (; at < count && next == 0; at++) {
+        const struct metric *metric = metric_at(call, at);
+        if (metric->archived && !with_archived) {
+            continue;
+        }
+        if (shown == page.limit) {
+            next = at;
+            continue;
+        }
+        write_metric(&writer, metric);
+        shown++;
+    }
+    json_end_array(&writer);
+    json_key(&writer, "next_cursor");
+    json_text(&writer, handler_cursor(call, next));
+    json_end_object(&writer);
+    call_reply_json(call, 200, &writer);
+}

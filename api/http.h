@@ -1,0 +1,225 @@
+/* http.h: a request and its answer as the handlers see them: no socket, no h2o.
+ *
+ * Life of a call   server.c makes a struct call for each request and finds its route; the route's token scope is checked
+ *                  before the handler runs. The handler either answers at once (call_reply_... and return), or submits
+ *                  engine work with call_submit() and answers in the continuation, on the same loop thread. Exactly one
+ *                  reply a call. The client may vanish in between: the call stays valid until its reply, which is then
+ *                  dropped.
+ * Memory           Everything of a call comes from call->arena and goes with it. `body` is borrowed from the server and
+ *                  valid only until the handler first returns.
+ * Threads          A call belongs to its loop.
+ */
+#ifndef ASSAY_API_HTTP_H
+#define ASSAY_API_HTTP_H
+
+#include <stdatomic.h>
+
+#include "api/json.h"
+#include "engine/arena.h"
+#include "engine/base.h"
+#include "engine/engine.h"
+
+enum http_method {
+    HTTP_GET = 1,
+    HTTP_POST = 2,
+    HTTP_PATCH = 4,
+    HTTP_DELETE = 8,
+};
+
+#define HTTP_PATH_PARAMETERS 2
+
+enum content_type {
+    CONTENT_NONE, /* no Content-Type header */
+    CONTENT_JSON,
+    CONTENT_NDJSON,
+    CONTENT_MSGPACK,
+    CONTENT_OTHER,
+};
+
+struct call;
+struct server;
+
+/* What the calls of one loop share. server.c has one a loop; a test has its own, with a send() that keeps the answer. */
+struct api {
+    struct engine *engine;
+    struct engine_port *port; /* where call_submit() has its work handed back */
+    /* Takes call->status, the headers and the text, which lives as long as the call. */
+    void (*send)(struct call *call, const char *content_type, struct bytes text);
+    uint32_t in_flight; /* engine requests not yet handed back; the loop's own */
+    /* For GET /status and /metrics; each may be NULL. */
+    struct server *server;
+    const struct engine_info *info;
+    const char *directory;
+    int64_t started_at_us;
+    /* Written by the loop, read by any thread. */
+    atomic_uint_least64_t overload_refused;
+    atomic_uint_least64_t events_received;
+    atomic_uint_least64_t events_rejected;
+};
+
+struct http_header {
+    const char *name; /* lower case */
+    const char *value;
+};
+
+#define HTTP_RESPONSE_HEADERS 8
+
+struct call {
+    struct arena arena;
+    /* The request. */
+    enum http_method method;
+    struct bytes path;  /* without the query, still percent-encoded */
+    struct bytes query; /* after '?', still percent-encoded */
+    struct bytes parameters[HTTP_PATH_PARAMETERS]; /* the route's {...}, percent-decoded */
+    struct bytes body;  /* unpacked if it was gzip; followed by JSON_PADDING readable bytes */
+    enum content_type content_type;
+    struct bytes accept;
+    struct bytes if_match;
+    struct bytes idempotency_key;
+    int64_t received_at_us;
+    uint32_t token; /* dense index of the caller's token; CATALOG_NONE on public routes */
+    unsigned scopes; /* of that token; SCOPE_ADMIN implies all */
+    /* Set up by the server. */
+    struct api *api;
+    struct engine *engine;
+    const struct catalog *catalog; /* as of the request's start; see call_refresh_catalog() */
+    /* The answer. */
+    int status;
+    struct http_header headers[HTTP_RESPONSE_HEADERS];
+    uint32_t header_count;
+    /* Engine work in flight: at most one. */
+    struct engine_request request;
+    void (*continuation)(struct call *call);
+    void *handler_data; /* the handler's own, between submit and continuation */
+    /* server.c's own. */
+    void *server;
+};
+
+/* A request as it came, borrowed until call_run() returns. Absent headers are empty. */
+struct call_input {
+    struct bytes method;
+    struct bytes target; /* path and query */
+    struct bytes body;   /* as sent */
+    bool body_is_padded; /* JSON_PADDING readable bytes follow it */
+    struct bytes authorization;
+    struct bytes content_type;
+    struct bytes content_encoding;
+    struct bytes accept;
+    struct bytes if_match;
+    struct bytes idempotency_key;
+    uint32_t authorization_count;
+    uint32_t header_count;
+    size_t head_size;          /* request line and headers */
+    const char *framing_fault; /* what is wrong with the head as a whole; NULL where nothing is */
+};
+
+/* Takes a fresh call (arena, api and catalog set) through every check in the order of the list in dispatch.c, then to
+ * its handler. */
+void call_run(struct call *call, const struct call_input *input);
+
+/* "Not Found" for 404: the reason phrase, and a problem's title. */
+const char *http_reason(int status);
+
+/* Replies: exactly one a call. The text must live as long as the call: it is static or from the call's arena. */
+void call_reply_json(struct call *call, int status, const struct json_writer *writer);
+void call_reply_text(struct call *call, int status, const char *content_type, struct bytes text);
+void call_reply_empty(struct call *call, int status);
+/* Adds a response header; name and value must live as long as the call. Before the reply. */
+void call_header(struct call *call, const char *name, const char *value);
+
+/* application/problem+json. code is stable and machine-readable, detail says what to do. */
+void call_reply_problem(struct call *call, int status, const char *code, const char *detail_format, ...)
+    PRINTF_LIKE(4, 5);
+/* The same with a list of field errors. */
+void call_reply_field_errors(struct call *call, int status, const char *code, const struct field_errors *errors,
+                             const char *detail);
+/* The same for a body that is no JSON: names the byte offset. */
+void call_reply_json_fault(struct call *call, const struct json_reader *reader);
+/* The problem that fits a failed engine submission or commit: 503 with Retry-After, 507, ... */
+void call_reply_engine_status(struct call *call, enum status status);
+
+/* Hands call->request to the engine; `continuation` runs on this loop when it is done. Where the engine refuses, the
+ * reply is made here and false returned. */
+bool call_submit(struct call *call, void (*continuation)(struct call *call));
+/* A frame of its own for call_submit(): a buffer of `capacity` bytes from the arena. */
+struct pack_writer call_frame(struct call *call, size_t capacity);
+/* Fills call->request for a write of what `writer` holds, and for a read. */
+void call_set_write(struct call *call, const struct pack_writer *writer, uint32_t record_count, uint8_t *outcomes);
+void call_set_read(struct call *call, void (*read)(const struct state *state, void *context), void *context);
+/* After a write of definitions: call->catalog becomes the newest. */
+void call_refresh_catalog(struct call *call);
+/* For the counters: events of one request, and how many of them were refused. */
+void call_count_events(struct call *call, uint64_t received, uint64_t rejected);
+
+/* Path and query from a request's target, copied to the arena: checked to be well-formed percent-encoded UTF-8 without
+ * NUL, so that nothing below needs to ask again. Replies 400 or 414 and returns false where it is not. */
+bool call_set_target(struct call *call, struct bytes target);
+/* One piece of path or query without its percent-encoding, in the arena ('+' is a space where plus_is_space). */
+bool call_decode(struct call *call, struct bytes text, bool plus_is_space, struct bytes *out_text);
+/* The value of a query parameter, percent-decoded ('+' is a space) in the arena; false where it is missing. */
+bool call_query(struct call *call, const char *name, struct bytes *out_value);
+/* Replies 422 and returns false where a query parameter is none of `names` (NULL-terminated). */
+bool call_query_only(struct call *call, const char *const *names);
+/* Walks all query parameters in order, decoded. `*position` starts at 0. */
+bool call_query_next(struct call *call, size_t *position, struct bytes *out_name, struct bytes *out_value);
+/* The body as one msgpack document in the arena, whatever it came as (JSON or msgpack). Replies and returns false on a
+ * fault. */
+bool call_document(struct call *call, struct bytes *out_document);
+
+/* One route: a row of the table in routes.c. */
+struct route {
+    enum http_method method;
+    const char *pattern; /* "/experiments/{id}/assignment/{user_id}" */
+    unsigned scope;      /* enum token_scope; 0 only where is_public */
+    bool is_public;
+    bool is_write; /* refused with 503 before the body is looked at while the engine cannot take writes */
+    void (*handle)(struct call *call);
+    const char *summary; /* one line, for the documentation */
+};
+
+extern const struct route routes[];
+extern const size_t route_count;
+
+/* "GET" and so on; 0 for a method of no route. HEAD is GET: the server leaves the body out. */
+enum http_method http_method_parse(struct bytes name);
+
+/* The route of a method and path, with call->parameters filled. Replies 404 or 405 (with Allow) and returns NULL where
+ * there is none. */
+const struct route *route_find(struct call *call);
+
+/* Checks the Authorization header (of which there must be one at most) against the catalog: fills call->token and call->scopes. Replies 401 or 403 and
+ * returns false where the route is not for this caller. */
+bool auth_check(struct call *call, const struct route *route, struct bytes authorization);
+/* A new secret ("assay_" and 43 characters of base64url over 32 random bytes) and its SHA-256. */
+#define AUTH_SECRET_SIZE 64
+void auth_secret_make(struct engine *engine, char out_secret[AUTH_SECRET_SIZE], uint8_t out_digest[TOKEN_DIGEST_SIZE]);
+
+/* Handlers, one file a noun. */
+void handle_experiment_create(struct call *call);
+void handle_experiment_list(struct call *call);
+void handle_experiment_get(struct call *call);
+void handle_experiment_patch(struct call *call);
+void handle_experiment_archive(struct call *call);
+void handle_experiment_history(struct call *call);
+void handle_assignment_get(struct call *call);
+void handle_assignment_post(struct call *call);
+void handle_assignment_bulk(struct call *call);
+void handle_assignment_everywhere(struct call *call);
+void handle_assignment_list(struct call *call);
+void handle_events_post(struct call *call);
+void handle_metric_create(struct call *call);
+void handle_metric_list(struct call *call);
+void handle_metric_get(struct call *call);
+void handle_metric_patch(struct call *call);
+void handle_metric_archive(struct call *call);
+void handle_results_get(struct call *call);
+void handle_power_get(struct call *call);
+void handle_token_create(struct call *call);
+void handle_token_list(struct call *call);
+void handle_token_revoke(struct call *call);
+void handle_health(struct call *call);
+void handle_ready(struct call *call);
+void handle_prometheus(struct call *call);
+void handle_status(struct call *call);
+
+#endif

@@ -1,0 +1,93 @@
+/* results.h: from the exact sums of an experiment to what they mean, as plain values, and then as JSON. Pure: no engine, no
+ * clock; the same question gives the same answer.
+ *
+ * Verdict      is about the first metric: the comparison with the least p-value of the chosen test, after the correction
+ *              over the family of all metrics and treatments asked for. A sample-ratio mismatch withholds it.
+ * Undefined    numbers are NaN here and null in JSON, with a `state` beside them that says why.
+ */
+#ifndef ASSAY_API_RESULTS_H
+#define ASSAY_API_RESULTS_H
+
+#include "api/json.h"
+#include "engine/arena.h"
+#include "engine/definitions.h"
+#include "engine/state.h"
+#include "engine/stats.h"
+
+enum results_test {
+    RESULTS_TEST_WELCH,
+    RESULTS_TEST_SEQUENTIAL,
+    RESULTS_TEST_BAYESIAN,
+};
+
+const char *results_test_name(enum results_test test);
+
+/* Cells of a time series in one answer: variants x days x metrics. */
+#define RESULTS_SERIES_MAX 100000u
+
+struct results_question {
+    const struct experiment *experiment; /* of the version in `data` or later */
+    const struct metric *const *metrics; /* in the order of data's */
+    uint32_t metric_count;
+    const struct results_data *data;
+    int64_t now_us;
+    int32_t start_day; /* INT32_MIN, INT32_MAX: not given */
+    int32_t end_day;
+    double confidence_level;
+    enum results_test test;
+    enum stats_correction correction;
+    bool series;
+    bool weights_changed; /* since users were first assigned: the sample ratio cannot be judged */
+};
+
+/* One metric in one variant. */
+struct results_cell {
+    enum stats_state state; /* STATS_OVERFLOW: nothing of the rest is meant */
+    uint64_t users;
+    uint64_t count; /* proportion: users with an event; mean: events */
+    int128 sum;     /* mean: of the values, in millionths */
+    struct stats_estimate estimate;
+    bool is_compared; /* not the control's */
+    struct stats_comparison comparison;
+    double p_adjusted;            /* of comparison.p_value */
+    double sequential_p_adjusted; /* of comparison.sequential_p_value */
+    double bayesian_p;            /* twice the smaller posterior tail */
+};
+
+enum results_status {
+    RESULTS_INSUFFICIENT_DATA,
+    RESULTS_NOT_SIGNIFICANT,
+    RESULTS_SIGNIFICANT,
+    RESULTS_SRM,
+};
+
+const char *results_status_name(enum results_status status);
+
+struct results {
+    const struct results_question *question;
+    struct arena *arena;
+    struct results_cell *cells; /* [variant_count][metric_count] */
+    uint64_t total_users;
+    int64_t duration_days;
+    struct stats_srm srm;
+    bool srm_failed;
+    enum results_status status;
+    bool has_best;         /* the first metric has a comparison with a p-value */
+    uint32_t best_variant; /* of the verdict */
+    double best_p;         /* by the question's test */
+    double best_p_adjusted;
+    const char **warnings;
+    uint32_t warning_count;
+    uint32_t warning_capacity;
+};
+
+/* STATUS_NO_MEMORY, or STATUS_OK. The question must live as long as the results. */
+MUST_USE enum status results_compute(const struct results_question *question, struct arena *arena,
+                                     struct results *out_results);
+
+const struct results_cell *results_cell(const struct results *results, uint32_t variant,
+                                        uint32_t metric);
+
+void results_write(const struct results *results, struct json_writer *writer);
+
+#endif

@@ -1,0 +1,171 @@
+/* routes.c: the table of every method and path that assay answers, and the way into it.
+ *
+ * To add a route: a row here, a handler in the handle_....c of its noun, a line in the API's description. Rows of one
+ * path stand together; {...} matches one piece of the path, not empty, and is handed over decoded.
+ */
+#include "api/http.h"
+
+// clang-format off
+const struct route routes[] = {
+    /* method, path, scope, is_public, is_write, handler, summary */
+    {HTTP_POST, "/events", SCOPE_EVENTS_WRITE, false, true, handle_events_post,
+     "Take in one event or many."},
+
+    {HTTP_GET, "/experiments/{id}/assignment/{user_id}", SCOPE_ASSIGN, false, false, handle_assignment_get,
+     "Which variant a user gets; query parameters are attributes."},
+    {HTTP_POST, "/experiments/{id}/assignment", SCOPE_ASSIGN, false, false, handle_assignment_post,
+     "The same, with the attributes in a document."},
+    {HTTP_POST, "/experiments/{id}/assignments", SCOPE_ASSIGN, false, true, handle_assignment_bulk,
+     "Many users at once, or the import of assignments made elsewhere."},
+    {HTTP_GET, "/experiments/{id}/assignments", SCOPE_RESULTS_READ, false, false, handle_assignment_list,
+     "Who is in which variant."},
+    {HTTP_POST, "/assignments", SCOPE_ASSIGN, false, false, handle_assignment_everywhere,
+     "All running experiments for one user."},
+
+    {HTTP_POST, "/experiments", SCOPE_EXPERIMENTS_WRITE, false, true, handle_experiment_create,
+     "Make an experiment."},
+    {HTTP_GET, "/experiments", SCOPE_EXPERIMENTS_READ, false, false, handle_experiment_list,
+     "List experiments."},
+    {HTTP_GET, "/experiments/{id}", SCOPE_EXPERIMENTS_READ, false, false, handle_experiment_get,
+     "One experiment, by id or key."},
+    {HTTP_PATCH, "/experiments/{id}", SCOPE_EXPERIMENTS_WRITE, false, true, handle_experiment_patch,
+     "Change an experiment: makes a new version."},
+    {HTTP_DELETE, "/experiments/{id}", SCOPE_EXPERIMENTS_WRITE, false, true, handle_experiment_archive,
+     "Archive an experiment."},
+    {HTTP_GET, "/experiments/{id}/history", SCOPE_EXPERIMENTS_READ, false, false, handle_experiment_history,
+     "Every version of an experiment, and who made it."},
+    {HTTP_GET, "/experiments/{id}/results", SCOPE_RESULTS_READ, false, false, handle_results_get,
+     "What the experiment did, with the statistics to believe it."},
+    {HTTP_GET, "/power", SCOPE_RESULTS_READ, false, false, handle_power_get,
+     "How many users an experiment needs."},
+
+    {HTTP_POST, "/metric-definitions", SCOPE_EXPERIMENTS_WRITE, false, true, handle_metric_create,
+     "Define a metric."},
+    {HTTP_GET, "/metric-definitions", SCOPE_EXPERIMENTS_READ, false, false, handle_metric_list,
+     "List metrics."},
+    {HTTP_GET, "/metric-definitions/{name}", SCOPE_EXPERIMENTS_READ, false, false, handle_metric_get,
+     "One metric."},
+    {HTTP_PATCH, "/metric-definitions/{name}", SCOPE_EXPERIMENTS_WRITE, false, true, handle_metric_patch,
+     "Change a metric: makes a new version."},
+    {HTTP_DELETE, "/metric-definitions/{name}", SCOPE_EXPERIMENTS_WRITE, false, true, handle_metric_archive,
+     "Archive a metric."},
+
+    {HTTP_POST, "/tokens", SCOPE_ADMIN, false, true, handle_token_create,
+     "Make a token; its secret is shown once."},
+    {HTTP_GET, "/tokens", SCOPE_ADMIN, false, false, handle_token_list,
+     "List tokens, without their secrets."},
+    {HTTP_DELETE, "/tokens/{id}", SCOPE_ADMIN, false, true, handle_token_revoke,
+     "Revoke a token."},
+
+    {HTTP_GET, "/healthz", 0, true, false, handle_health,
+     "Is the process up?"},
+    {HTTP_GET, "/readyz", 0, true, false, handle_ready,
+     "Can it acknowledge writes?"},
+    {HTTP_GET, "/metrics", SCOPE_RESULTS_READ, false, false, handle_prometheus,
+     "Counters for Prometheus."},
+    {HTTP_GET, "/status", SCOPE_ADMIN, false, false, handle_status,
+     "Versions, positions, lag, disk."},
+};
+// clang-format on
+
+const size_t route_count = COUNT_OF(routes);
+
+struct method_row {
+    const char *name;
+    enum http_method method;
+};
+
+static const struct method_row methods[] = {
+    {"GET",    HTTP_GET   },
+    {"HEAD",   HTTP_GET   },
+    {"POST",   HTTP_POST  },
+    {"PATCH",  HTTP_PATCH },
+    {"DELETE", HTTP_DELETE},
+};
+
+enum http_method http_method_parse(struct bytes name)
+{
+    for (size_t i = 0; i < COUNT_OF(methods); i++) {
+        if (bytes_equal_text(name, methods[i].name)) {
+            return methods[i].method;
+        }
+    }
+    return (enum http_method)0;
+}
+
+/* Does the path fit the pattern? Fills the pieces that stand for {...}, still encoded. */
+static bool pattern_matches(const char *pattern, struct bytes path,
+                            struct bytes parameters[HTTP_PATH_PARAMETERS])
+{
+    size_t count = 0;
+    size_t at = 0;
+    while (*pattern != '\0') {
+        if (*pattern != '{') {
+            if (at == path.size || path.data[at] != (uint8_t)*pattern) {
+                return false;
+            }
+            pattern++;
+            at++;
+            continue;
+        }
+        const uint8_t *piece = path.data + at;
+        const uint8_t *slash = memchr(piece, '/', path.size - at);
+        const size_t size = slash != NULL ? (size_t)(slash - piece) : path.size - at;
+        if (size == 0) {
+            return false;
+        }
+        assert(count < HTTP_PATH_PARAMETERS);
+        parameters[count++] = bytes_of(piece, size);
+        at += size;
+        pattern += strcspn(pattern, "}") + 1;
+    }
+    return at == path.size;
+}
+
+static void reply_not_allowed(struct call *call, unsigned allowed)
+{
+    char list[64] = "";
+    for (size_t i = 0; i < COUNT_OF(methods); i++) {
+        if ((allowed & methods[i].method) != 0) {
+            if (list[0] != '\0') {
+                strncat(list, ", ", sizeof(list) - strlen(list) - 1);
+            }
+            strncat(list, methods[i].name, sizeof(list) - strlen(list) - 1);
+        }
+    }
+    const char *allow = arena_copy(&call->arena, bytes_of_text(list));
+    if (allow != NULL) {
+        call_header(call, "allow", allow);
+    }
+    call_reply_problem(call, 405, "method_not_allowed", "this path takes %s", list);
+}
+
+const struct route *route_find(struct call *call)
+{
+    struct bytes parameters[HTTP_PATH_PARAMETERS] = {
+        {NULL, 0}
+    };
+    const struct route *found = NULL;
+    unsigned allowed = 0;
+    for (size_t i = 0; i < route_count && found == NULL; i++) {
+        if (pattern_matches(routes[i].pattern, call->path, parameters)) {
+            allowed |= routes[i].method;
+            found = routes[i].method == call->method ? &routes[i] : NULL;
+        }
+    }
+    if (found == NULL && allowed != 0) {
+        reply_not_allowed(call, allowed);
+        return NULL;
+    }
+    if (found == NULL) {
+        call_reply_problem(call, 404, "no_such_path", "there is nothing at this path");
+        return NULL;
+    }
+    for (size_t i = 0; i < HTTP_PATH_PARAMETERS; i++) {
+        if (!call_decode(call, parameters[i], false, &call->parameters[i])) {
+            call_reply_engine_status(call, STATUS_NO_MEMORY);
+            return NULL;
+        }
+    }
+    return found;
+}

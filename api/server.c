@@ -1,0 +1,891 @@
+/* server.c: libh2o's event loops around the calls of http.h, and the only file that knows libh2o.
+ *
+ * A loop is a thread with a listener, a libh2o context and an engine port of its own; nothing on a request's way is
+ * shared between loops but the engine and atomic counters.
+ *
+ *   accept -> libh2o reads head and body -> on_request -> call_run -> handler
+ *                                                           |- replies at once
+ *                                                           '- call_submit ... engine ... port -> on_port -> continuation
+ *
+ * A call's end     It is free for reuse when it has replied and libh2o has disposed of its request, in whatever order,
+ *                  and none of its code is on the stack (call_settle). A client that goes away while the engine works
+ *                  disposes of the request first; the call then lives on until its reply, which goes nowhere.
+ *
+ * What libh2o 2.2.5 leaves open, and the answer here:
+ *   HTTP/2 is open to resets        it is off, on the wire and by upgrade
+ *   two framing headers             the raw head is read again (head_fault): 400, connection closed
+ *   folded lines, empty names       likewise
+ *   no limit on connections         a count over all loops; beyond it 503 and close. It stays below the file limit
+ *   one timer for head and body     REQUEST_TIMEOUT_MS; it also ends idle connections
+ *   no timer on a response          TCP_USER_TIMEOUT ends a connection whose client takes nothing
+ *   bodies are buffered whole       max_request_entity_size; beyond a budget for all, unfinished bodies are cut off
+ *   big buffers move to a file      never (the threshold is SIZE_MAX)
+ *   errors of its own are text      a filter makes problems of them
+ *   a response keeps req            nothing here holds req but struct server_call, which its disposal clears
+ */
+#include "api/server.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <h2o.h>
+#include <h2o/http1.h>
+
+#include "api/http.h"
+#include "engine/limits.h"
+
+#define LOOPS_MAX          64u
+#define LOOPS_DEFAULT      2u
+#define LISTEN_BACKLOG     4096
+#define ACCEPT_BATCH       16 /* connections taken before other sockets have their turn */
+#define FILES_RESERVED     256u /* for the log, the store and the tools; the rest may be connections */
+#define REQUEST_TIMEOUT_MS 15000u
+#define WRITE_TIMEOUT_MS   30000u
+#define ENTITY_MAX                                                                                 \
+    (2 * LIMIT_BODY) /* libh2o's own limit: above ours, so that ours can answer cleanly */
+#define INPUT_BUFFER_SIZE                                                                          \
+    (64u * 1024) /* most bodies in one read, without libh2o's growing by copies */
+#define INPUT_BUDGET     (1024ull * 1024 * 1024) /* bytes of all input buffers */
+#define SWEEP_MS         1000
+#define ARENA_CHUNK_SIZE (16u * 1024)
+#define ARENA_KEEP_SIZE  (256u * 1024)
+#define CALLS_KEPT       256u /* a loop's free list */
+
+struct server_loop;
+
+struct server_call {
+    struct call call;
+    struct server_loop *loop;
+    h2o_req_t *request; /* NULL once libh2o disposed of it */
+    h2o_generator_t generator;
+    struct server_call *next_free;
+    bool is_head;
+    bool is_running; /* a handler or continuation is on the stack */
+};
+
+/* One writer each (the loop); any thread reads. */
+struct loop_counters {
+    atomic_uint_least64_t requests;
+    atomic_uint_least64_t connections;
+    atomic_uint_least64_t responses[6];
+};
+
+struct server_loop {
+    h2o_context_t context; /* first: libh2o hands it to us */
+    struct server *server;
+    struct api api;
+    h2o_accept_ctx_t accept;
+    h2o_socket_t *listener;
+    h2o_socket_t *port_socket;
+    h2o_socket_t *wake_socket;
+    int listen_file; /* these three become their sockets' */
+    int port_file;
+    int wake_file;
+    pthread_t thread;
+    bool is_started;
+    bool is_dismantled;
+    const struct catalog *catalog; /* the newest this loop has seen */
+    struct server_call *free_calls;
+    uint32_t free_count;
+    uint32_t open_calls;
+    uint64_t swept_at;
+    struct loop_counters counters;
+};
+
+static_assert(offsetof(struct server_loop, context) == 0,
+              "on_request() finds the loop by its context");
+
+struct server {
+    struct server_options options;
+    h2o_globalconf_t config;
+    bool has_config;
+    uint16_t port;
+    uint32_t loop_count;
+    struct server_loop *loops;
+    uint64_t connection_limit;
+    atomic_uint_least64_t connections;
+    atomic_bool is_stopping;
+    int64_t stop_timeout_us; /* set before is_stopping */
+};
+
+static void counter_add(atomic_uint_least64_t *counter, uint64_t amount)
+{
+    /* One writer, so no locked instruction is needed. */
+    const uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value + amount, memory_order_relaxed);
+}
+
+/* Calls. */
+
+static struct server_call *call_open(struct server_loop *loop)
+{
+    struct server_call *self = loop->free_calls;
+    if (self != NULL) {
+        loop->free_calls = self->next_free;
+        loop->free_count--;
+    } else {
+        self = malloc(sizeof(*self));
+        if (self == NULL) {
+            return NULL;
+        }
+        arena_init(&self->call.arena, ARENA_CHUNK_SIZE);
+    }
+    const struct arena arena = self->call.arena;
+    *self = (struct server_call){.loop = loop, .call = {.arena = arena}};
+    struct call *call = &self->call;
+    if (engine_catalog_generation(loop->api.engine) != loop->catalog->generation) {
+        catalog_unref(loop->catalog);
+        loop->catalog = engine_catalog(loop->api.engine);
+    }
+    call->catalog = catalog_ref(loop->catalog);
+    call->api = &loop->api;
+    call->engine = loop->api.engine;
+    call->received_at_us = engine_now_us(call->engine);
+    call->server = self;
+    loop->open_calls++;
+    return self;
+}
+
+static void call_close(struct server_call *self)
+{
+    struct server_loop *loop = self->loop;
+    catalog_unref(self->call.catalog);
+    loop->open_calls--;
+    if (loop->free_count < CALLS_KEPT) {
+        arena_reset(&self->call.arena, ARENA_KEEP_SIZE);
+        self->next_free = loop->free_calls;
+        loop->free_calls = self;
+        loop->free_count++;
+    } else {
+        arena_deinit(&self->call.arena);
+        free(self);
+    }
+}
+
+/* The one place that decides whether a call is over. */
+static void call_settle(struct server_call *self)
+{
+    const bool has_replied = self->call.status != 0;
+    if (has_replied && self->request == NULL && !self->is_running) {
+        call_close(self);
+    }
+}
+
+/* libh2o is done with the request: the answer went out, or the client went away. */
+static void on_request_dispose(void *data)
+{
+    struct server_call *self = *(struct server_call **)data;
+    self->request = NULL;
+    call_settle(self);
+}
+
+/* api->send. */
+static void call_send(struct call *call, const char *content_type, struct bytes text)
+{
+    struct server_call *self = call->server;
+    h2o_req_t *request = self->request;
+    counter_add(&self->loop->counters.responses[call->status / 100], 1);
+    if (request == NULL) {
+        return; /* the client went away */
+    }
+    request->res.status = call->status;
+    request->res.reason = http_reason(call->status);
+    if (content_type != NULL) {
+        h2o_add_header(&request->pool, &request->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL,
+                       content_type, strlen(content_type));
+    }
+    h2o_add_header(&request->pool, &request->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL,
+                   H2O_STRLIT("no-store"));
+    for (uint32_t i = 0; i < call->header_count; i++) {
+        const struct http_header *header = &call->headers[i];
+        h2o_add_header_by_str(&request->pool, &request->res.headers, header->name,
+                              strlen(header->name), 1, NULL, header->value, strlen(header->value));
+    }
+    const bool has_body = call->status != 204 && call->status != 304;
+    if (has_body) {
+        request->res.content_length = text.size; /* without it libh2o would send chunks */
+    }
+    h2o_iovec_t body = {.base = (char *)(uintptr_t)text.data,
+                        .len = text.size}; /* libh2o only reads it */
+    const size_t body_count = has_body && !self->is_head && text.size > 0 ? 1 : 0;
+    h2o_start_response(request, &self->generator);
+    h2o_send(request, &body, body_count, H2O_SEND_STATE_FINAL);
+}
+
+/* Requests. */
+
+/* The length of the head's next line with its end, 0 where there is no whole line. */
+static size_t line_size(const char *text, size_t size)
+{
+    const char *newline = memchr(text, '\n', size);
+    return newline != NULL ? (size_t)(newline - text) + 1 : 0;
+}
+
+static bool line_names(const char *line, size_t size, const char *name)
+{
+    const size_t name_size = strlen(name);
+    return size > name_size && line[name_size] == ':' && memcmp(line, name, name_size) == 0;
+}
+
+/* Reads the raw head again for what libh2o accepts and a proxy may read otherwise. libh2o has made the names lower case
+ * in place, and hides the framing headers from its list. */
+static const char *head_fault(const char *text, size_t size, size_t *out_head_size)
+{
+    unsigned lengths = 0;
+    unsigned encodings = 0;
+    size_t at = line_size(text, size); /* the request line */
+    for (size_t step = at; step != 0; at += step) {
+        const char *line = text + at;
+        step = line_size(line, size - at);
+        if (step == 0 || line[0] == '\n' || (line[0] == '\r' && step == 2)) {
+            *out_head_size = at + step;
+            return lengths + encodings > 1
+                       ? "there must be one Content-Length or one Transfer-Encoding"
+                       : NULL;
+        }
+        if (line[0] == ' ' || line[0] == '\t' || line[0] == ':') {
+            *out_head_size = at;
+            return "a header must have a name and stand on one line";
+        }
+        lengths += line_names(line, step, "content-length");
+        encodings += line_names(line, step, "transfer-encoding");
+    }
+    *out_head_size = at;
+    return NULL;
+}
+
+static struct bytes bytes_of_vector(h2o_iovec_t vector)
+{
+    return bytes_of(vector.base, vector.len);
+}
+
+struct wanted_header {
+    const char *name; /* of a token of libh2o, or not */
+    size_t offset;    /* of its struct bytes in struct call_input */
+};
+
+static const struct wanted_header wanted_headers[] = {
+    {"authorization",    offsetof(struct call_input, authorization)   },
+    {"content-type",     offsetof(struct call_input, content_type)    },
+    {"content-encoding", offsetof(struct call_input, content_encoding)},
+    {"accept",           offsetof(struct call_input, accept)          },
+    {"if-match",         offsetof(struct call_input, if_match)        },
+    {"idempotency-key",  offsetof(struct call_input, idempotency_key) },
+};
+
+static void input_take_header(struct call_input *input, const h2o_header_t *header)
+{
+    const struct bytes name = bytes_of_vector(*header->name);
+    for (size_t i = 0; i < COUNT_OF(wanted_headers); i++) {
+        if (bytes_equal_text(name, wanted_headers[i].name)) {
+            const struct bytes value = bytes_of_vector(header->value);
+            memcpy((uint8_t *)input + wanted_headers[i].offset, &value, sizeof(value));
+            input->authorization_count += i == 0;
+            return;
+        }
+    }
+}
+
+static struct call_input input_of(const h2o_req_t *request)
+{
+    struct call_input input = {
+        .method = bytes_of_vector(request->input.method),
+        .target = bytes_of_vector(request->input.path),
+        .body = bytes_of_vector(request->entity),
+        .header_count = (uint32_t)request->headers.size,
+    };
+    for (size_t i = 0; i < request->headers.size; i++) {
+        input_take_header(&input, &request->headers.entries[i]);
+    }
+    const h2o_buffer_t *buffer = request->conn->callbacks->get_socket(request->conn)->input;
+    input.framing_fault = head_fault(buffer->bytes, buffer->size, &input.head_size);
+    const char *buffer_end = buffer->_buf + buffer->capacity;
+    input.body_is_padded =
+        request->entity.base != NULL && request->entity.base >= buffer->_buf &&
+        request->entity.base <= buffer_end &&
+        (size_t)(buffer_end - request->entity.base) >= request->entity.len + JSON_PADDING;
+    return input;
+}
+
+static int on_request(h2o_handler_t *handler, h2o_req_t *request)
+{
+    (void)handler;
+    struct server_loop *loop = (struct server_loop *)(void *)request->conn->ctx;
+    counter_add(&loop->counters.requests, 1);
+    struct server_call *self = call_open(loop);
+    if (self == NULL) {
+        h2o_send_error_503(request, "Service Unavailable", "memory is out",
+                           H2O_SEND_ERROR_HTTP1_CLOSE_CONNECTION);
+        return 0;
+    }
+    struct server_call **handle =
+        h2o_mem_alloc_shared(&request->pool, sizeof(struct server_call *), on_request_dispose);
+    *handle = self;
+    self->request = request;
+    const struct call_input input = input_of(request);
+    self->is_head = bytes_equal_text(input.method, "HEAD");
+    if (input.framing_fault != NULL) {
+        request->http1_is_persistent =
+            0; /* whatever follows on this connection cannot be trusted */
+    }
+    self->is_running = true;
+    call_run(&self->call, &input);
+    self->is_running = false;
+    call_settle(self);
+    return 0;
+}
+
+/* The engine is done with requests of this loop. */
+static void on_port(h2o_socket_t *socket, const char *error)
+{
+    struct server_loop *loop = socket->data;
+    assert(error == NULL);
+    struct engine_request *request = engine_port_take(loop->api.port);
+    while (request != NULL) {
+        struct engine_request *next = request->next;
+        struct call *call =
+            (struct call *)(void *)((uint8_t *)request - offsetof(struct call, request));
+        struct server_call *self = call->server;
+        assert(loop->api.in_flight > 0);
+        loop->api.in_flight--;
+        self->is_running = true;
+        call->continuation(call);
+        self->is_running = false;
+        call_settle(self);
+        request = next;
+    }
+}
+
+/* libh2o's own errors (a broken head, a body beyond ENTITY_MAX), made problems. */
+
+struct problem_stream {
+    h2o_ostream_t super;
+    h2o_iovec_t text;
+};
+
+static void problem_send(h2o_ostream_t *stream, h2o_req_t *request, h2o_iovec_t *vectors,
+                         size_t count, h2o_send_state_t state)
+{
+    struct problem_stream *self = (struct problem_stream *)(void *)stream;
+    (void)vectors;
+    (void)count;
+    h2o_ostream_send_next(stream, request, &self->text, 1, state);
+}
+
+static void on_problem_setup(h2o_filter_t *filter, h2o_req_t *request, h2o_ostream_t **slot)
+{
+    (void)filter;
+    const int status = request->res.status;
+    const char *reason = http_reason(status);
+    const size_t capacity = 512;
+    struct problem_stream *self = (struct problem_stream *)(void *)h2o_add_ostream(
+        request, sizeof(struct problem_stream), slot);
+    self->super.do_send = problem_send;
+    self->text.base = h2o_mem_alloc_pool(&request->pool, capacity);
+    const int size =
+        snprintf(self->text.base, capacity,
+                 "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\","
+                 "\"code\":\"%s\","
+                 "\"message\":\"%s\"}",
+                 reason, status, reason, status == 413 ? "body_too_large" : "bad_request", reason);
+    assert(size > 0 && (size_t)size < capacity);
+    self->text.len = (size_t)size;
+    request->res.content_length = self->text.len;
+    h2o_set_header(&request->pool, &request->res.headers, H2O_TOKEN_CONTENT_TYPE,
+                   H2O_STRLIT("application/problem+json"), 1);
+    h2o_setup_next_ostream(request, &self->super.next);
+}
+
+/* Connections. */
+
+static void on_connection_close(void *data)
+{
+    struct server_loop *loop = data;
+    atomic_fetch_sub_explicit(&loop->server->connections, 1, memory_order_relaxed);
+    counter_add(&loop->counters.connections, (uint64_t)-1);
+}
+
+static void connection_refuse(h2o_socket_t *socket)
+{
+    static const char text[] =
+        "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
+        "Content-Type: application/problem+json\r\n\r\n"
+        "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
+        "\"detail\":\"too many connections\",\"code\":\"overloaded\","
+        "\"message\":\"too many connections\"}";
+    (void)!send(h2o_socket_get_fd(socket), text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    h2o_socket_close(socket);
+}
+
+static void on_accept(h2o_socket_t *listener, const char *error)
+{
+    struct server_loop *loop = listener->data;
+    struct server *server = loop->server;
+    for (int i = 0; i < ACCEPT_BATCH && error == NULL; i++) {
+        h2o_socket_t *socket = h2o_evloop_socket_accept(listener);
+        if (socket == NULL) {
+            return;
+        }
+        if (atomic_fetch_add_explicit(&server->connections, 1, memory_order_relaxed) >=
+            server->connection_limit) {
+            atomic_fetch_sub_explicit(&server->connections, 1, memory_order_relaxed);
+            connection_refuse(socket);
+            continue;
+        }
+        counter_add(&loop->counters.connections, 1);
+        socket->on_close.cb = on_connection_close;
+        socket->on_close.data = loop;
+        h2o_accept(&loop->accept, socket);
+    }
+}
+
+static h2o_socket_t *socket_of(h2o_req_t *request)
+{
+    return request->conn->callbacks->get_socket(request->conn);
+}
+
+struct sweep {
+    uint64_t capacity; /* of all input buffers */
+    bool has_input;    /* a request is being received */
+};
+
+static int sweep_measure(h2o_req_t *request, void *data)
+{
+    struct sweep *sweep = data;
+    const h2o_buffer_t *input = socket_of(request)->input;
+    if (input->bytes != NULL) {
+        sweep->capacity += input->capacity;
+        sweep->has_input = sweep->has_input || input->size > 0;
+    }
+    return 0;
+}
+
+/* A shut down socket reads as closed in the next turn, which is when libh2o takes the connection apart. */
+static int sweep_shut_unfinished(h2o_req_t *request, void *data)
+{
+    (void)data;
+    h2o_socket_t *socket = socket_of(request);
+    if (h2o_socket_is_reading(socket) && socket->input->bytes != NULL &&
+        socket->input->size > INPUT_BUFFER_SIZE) {
+        (void)shutdown(h2o_socket_get_fd(socket), SHUT_RDWR);
+    }
+    return 0;
+}
+
+static int sweep_shut(h2o_req_t *request, void *data)
+{
+    (void)data;
+    (void)shutdown(h2o_socket_get_fd(socket_of(request)), SHUT_RDWR);
+    return 0;
+}
+
+static struct sweep loop_measure(struct server_loop *loop)
+{
+    struct sweep sweep = {0};
+    (void)H2O_HTTP1_CALLBACKS.foreach_request(&loop->context, sweep_measure, &sweep);
+    return sweep;
+}
+
+static void loop_sweep(struct server_loop *loop)
+{
+    const uint64_t now = h2o_now(loop->context.loop);
+    if (now - loop->swept_at < SWEEP_MS) {
+        return;
+    }
+    loop->swept_at = now;
+    if (loop_measure(loop).capacity > INPUT_BUDGET / loop->server->loop_count) {
+        (void)H2O_HTTP1_CALLBACKS.foreach_request(&loop->context, sweep_shut_unfinished, NULL);
+    }
+}
+
+/* Loops. */
+
+static void on_wake(h2o_socket_t *socket, const char *error)
+{
+    (void)error;
+    uint64_t count = 0;
+    (void)!read(h2o_socket_get_fd(socket), &count, sizeof(count));
+}
+
+static h2o_socket_t *loop_watch(struct server_loop *loop, int file, h2o_socket_cb callback)
+{
+    h2o_socket_t *socket =
+        h2o_evloop_socket_create(loop->context.loop, file, H2O_SOCKET_FLAG_DONT_READ);
+    socket->data = loop;
+    h2o_socket_read_start(socket, callback);
+    return socket;
+}
+
+static int64_t monotonic_us(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* Finishes what is in flight, then ends every connection. */
+static void loop_drain(struct server_loop *loop)
+{
+    const int64_t deadline_us = monotonic_us() + loop->server->stop_timeout_us;
+    h2o_socket_close(loop->listener);
+    loop->listener = NULL;
+    /* Not h2o_context_request_shutdown(): it would also start a timer of HTTP/2's that only HTTP/2 ends. */
+    loop->context.shutdown_requested = 1;
+    while (loop->api.in_flight > 0 || (monotonic_us() < deadline_us &&
+                                       (loop->open_calls > 0 || loop_measure(loop).has_input))) {
+        (void)h2o_evloop_run(loop->context.loop, 10);
+    }
+    (void)H2O_HTTP1_CALLBACKS.foreach_request(&loop->context, sweep_shut, NULL);
+    for (int turn = 0; turn < 100 && !h2o_linklist_is_empty(&loop->context.http1._conns); turn++) {
+        (void)h2o_evloop_run(loop->context.loop, 10);
+    }
+}
+
+#ifdef __SANITIZE_ADDRESS__
+/* libh2o keeps these two for each thread to the end of the process; a thread that ends loses them. */
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
+
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:h2o_mem_alloc_recycle\nleak:h2o_multithread_create_queue\n";
+}
+#endif
+
+/* Gives back what this thread took from libh2o. A connection that would not end keeps it all: the process ends soon. */
+static void loop_dismantle(struct server_loop *loop)
+{
+    if (!h2o_linklist_is_empty(&loop->context.http1._conns)) {
+        return;
+    }
+    h2o_evloop_t *event_loop = loop->context.loop;
+    h2o_socket_close(loop->port_socket);
+    h2o_socket_close(loop->wake_socket);
+    h2o_context_dispose(&loop->context);
+    (void)h2o_evloop_run(event_loop, 0); /* frees the closed sockets */
+    h2o_evloop_destroy(event_loop);
+    loop->is_dismantled = true;
+}
+
+static void *loop_main(void *data)
+{
+    struct server_loop *loop = data;
+    /* The prototype is the thread's own; sockets made before this would have another size. */
+    h2o_socket_buffer_prototype._initial_buf.capacity = INPUT_BUFFER_SIZE;
+    loop->listener = loop_watch(loop, loop->listen_file, on_accept);
+    loop->port_socket = loop_watch(loop, loop->port_file, on_port);
+    loop->wake_socket = loop_watch(loop, loop->wake_file, on_wake);
+    while (!atomic_load_explicit(&loop->server->is_stopping, memory_order_acquire)) {
+        (void)h2o_evloop_run(loop->context.loop, SWEEP_MS);
+        loop_sweep(loop);
+    }
+    loop_drain(loop);
+    loop_dismantle(loop);
+    return NULL;
+}
+
+/* Sockets. */
+
+static enum status address_parse(const struct server_options *options, struct error *error,
+                                 struct sockaddr_storage *out_address, socklen_t *out_size)
+{
+    struct sockaddr_storage address = {0};
+    struct sockaddr_in *four = (struct sockaddr_in *)(void *)&address;
+    struct sockaddr_in6 *six = (struct sockaddr_in6 *)(void *)&address;
+    if (inet_pton(AF_INET, options->host, &four->sin_addr) == 1) {
+        four->sin_family = AF_INET;
+        four->sin_port = htons(options->port);
+        *out_size = sizeof(*four);
+    } else if (inet_pton(AF_INET6, options->host, &six->sin6_addr) == 1) {
+        six->sin6_family = AF_INET6;
+        six->sin6_port = htons(options->port);
+        *out_size = sizeof(*six);
+    } else {
+        return error_set(error, STATUS_INVALID, "'%s' is not a numeric address", options->host);
+    }
+    *out_address = address;
+    return STATUS_OK;
+}
+
+/* A socket bound to the address. `shared`: other loops bind to it too; else it must be free. */
+static enum status socket_bind(const struct server_options *options, bool shared,
+                               struct error *error, int *out_file)
+{
+    struct sockaddr_storage address;
+    socklen_t size = 0;
+    const enum status status = address_parse(options, error, &address, &size);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const int on = 1;
+    const unsigned write_timeout = WRITE_TIMEOUT_MS;
+    const int file = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (file < 0) {
+        return error_set(error, STATUS_IO, "no socket: %s", strerrordesc_np(errno));
+    }
+    /* Accepted sockets inherit the last two. */
+    (void)setsockopt(file, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    (void)setsockopt(file, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    (void)setsockopt(file, IPPROTO_TCP, TCP_USER_TIMEOUT, &write_timeout, sizeof(write_timeout));
+    const bool is_bound =
+        (!shared || setsockopt(file, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0) &&
+        bind(file, (const struct sockaddr *)&address, size) == 0;
+    if (!is_bound) {
+        const int cause = errno;
+        (void)close(file);
+        return error_set(
+            error, STATUS_IO, "cannot listen on %s port %u: %s", options->host, options->port,
+            cause == EADDRINUSE ? "something else is listening there" : strerrordesc_np(cause));
+    }
+    *out_file = file;
+    return STATUS_OK;
+}
+
+static uint16_t socket_port(int file)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t size = sizeof(address);
+    (void)getsockname(file, (struct sockaddr *)&address, &size);
+    /* The port is at the same place in both families. */
+    return ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
+}
+
+/* Binds every loop's listener. With SO_REUSEPORT alone two servers could share a port and its requests by accident, so
+ * the port is first bound without. */
+static enum status server_bind(struct server *server, struct error *error)
+{
+    struct server_options options = server->options;
+    int probe = -1;
+    if (options.port != 0) {
+        const enum status status = socket_bind(&options, false, error, &probe);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        (void)close(probe);
+    }
+    for (uint32_t i = 0; i < server->loop_count; i++) {
+        struct server_loop *loop = &server->loops[i];
+        const enum status status = socket_bind(&options, true, error, &loop->listen_file);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        options.port = socket_port(loop->listen_file);
+        if (listen(loop->listen_file, LISTEN_BACKLOG) != 0) {
+            return error_set(error, STATUS_IO, "cannot listen on %s port %u: %s", options.host,
+                             options.port, strerrordesc_np(errno));
+        }
+    }
+    server->port = options.port;
+    return STATUS_OK;
+}
+
+/* Start and stop. */
+
+static void server_configure(struct server *server)
+{
+    h2o_globalconf_t *config = &server->config;
+    h2o_config_init(config);
+    server->has_config = true;
+    config->server_name = h2o_iovec_init(H2O_STRLIT(""));
+    config->max_request_entity_size = ENTITY_MAX;
+    config->http1.req_timeout = REQUEST_TIMEOUT_MS;
+    config->http1.upgrade_to_http2 = 0;
+    h2o_socket_buffer_mmap_settings.threshold = SIZE_MAX;
+    h2o_hostconf_t *host =
+        h2o_config_register_host(config, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
+    h2o_handler_t *handler = h2o_create_handler(path, sizeof(*handler));
+    handler->on_req = on_request;
+    h2o_filter_t *filter = h2o_create_filter(&host->fallback_path, sizeof(*filter));
+    filter->on_setup_ostream = on_problem_setup;
+}
+
+/* As many connections as the process may have files for. */
+static uint64_t connection_limit(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0) {
+        return LIMIT_CONNECTIONS;
+    }
+    if (files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &files);
+        (void)getrlimit(RLIMIT_NOFILE, &files);
+    }
+    const uint64_t most =
+        files.rlim_cur > 2 * FILES_RESERVED ? files.rlim_cur - FILES_RESERVED : files.rlim_cur / 2;
+    return most < LIMIT_CONNECTIONS ? most : LIMIT_CONNECTIONS;
+}
+
+static uint32_t loop_count_of(const struct server_options *options)
+{
+    if (options->loops != 0) {
+        return options->loops < LOOPS_MAX ? options->loops : LOOPS_MAX;
+    }
+    const long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    return processors > 0 && processors < (long)LOOPS_DEFAULT ? (uint32_t)processors
+                                                              : LOOPS_DEFAULT;
+}
+
+static enum status loop_start(struct server_loop *loop, struct error *error)
+{
+    struct server *server = loop->server;
+    const struct server_options *options = &server->options;
+    loop->api = (struct api){
+        .engine = options->engine,
+        .send = call_send,
+        .server = server,
+        .info = options->info,
+        .directory = options->directory,
+        .started_at_us = engine_now_us(options->engine),
+    };
+    const enum status status = engine_port_open(options->engine, &loop->api.port);
+    if (status != STATUS_OK) {
+        return error_set(error, status, "no engine port: %s", status_name(status));
+    }
+    loop->wake_file = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    /* A copy: the port closes its own, libh2o this one. */
+    loop->port_file = fcntl(engine_port_fd(loop->api.port), F_DUPFD_CLOEXEC, 0);
+    if (loop->wake_file < 0 || loop->port_file < 0) {
+        return error_set(error, STATUS_IO, "no eventfd: %s", strerrordesc_np(errno));
+    }
+    loop->catalog = engine_catalog(options->engine);
+    h2o_context_init(&loop->context, h2o_evloop_create(), &server->config);
+    loop->accept = (h2o_accept_ctx_t){.ctx = &loop->context, .hosts = server->config.hosts};
+    const int failure = pthread_create(&loop->thread, NULL, loop_main, loop);
+    if (failure != 0) {
+        return error_set(error, STATUS_IO, "no thread: %s", strerrordesc_np(failure));
+    }
+    loop->is_started = true;
+    return STATUS_OK;
+}
+
+enum status server_start(const struct server_options *options, struct error *error,
+                         struct server **out_server)
+{
+    struct server *server = calloc(1, sizeof(*server));
+    if (server == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "memory is out");
+    }
+    server->options = *options;
+    server->connection_limit = connection_limit();
+    const uint32_t loop_count = loop_count_of(options);
+    server->loops = calloc(loop_count, sizeof(*server->loops));
+    enum status status = STATUS_NO_MEMORY;
+    if (server->loops == NULL) {
+        (void)error_set(error, status, "memory is out");
+        goto cleanup;
+    }
+    server->loop_count = loop_count;
+    for (uint32_t i = 0; i < loop_count; i++) {
+        server->loops[i].server = server;
+        server->loops[i].listen_file = -1;
+        server->loops[i].port_file = -1;
+        server->loops[i].wake_file = -1;
+    }
+    status = server_bind(server, error);
+    if (status != STATUS_OK) {
+        goto cleanup;
+    }
+    server_configure(server);
+    for (uint32_t i = 0; i < loop_count && status == STATUS_OK; i++) {
+        status = loop_start(&server->loops[i], error);
+    }
+    if (status != STATUS_OK) {
+        goto cleanup;
+    }
+    *out_server = server;
+    server = NULL; /* moved to the caller */
+cleanup:
+    server_stop(server, 0);
+    return status;
+}
+
+uint16_t server_port(const struct server *server)
+{
+    return server->port;
+}
+
+void server_counters(const struct server *server, struct server_counters *out_counters)
+{
+    struct server_counters sum = {0};
+    for (uint32_t i = 0; i < server->loop_count; i++) {
+        struct server_loop *loop = &server->loops[i];
+        const struct loop_counters *counters = &loop->counters;
+        sum.requests += atomic_load_explicit(&counters->requests, memory_order_relaxed);
+        sum.connections += atomic_load_explicit(&counters->connections, memory_order_relaxed);
+        for (size_t j = 0; j < COUNT_OF(sum.responses); j++) {
+            sum.responses[j] += atomic_load_explicit(&counters->responses[j], memory_order_relaxed);
+        }
+        sum.overload_refused +=
+            atomic_load_explicit(&loop->api.overload_refused, memory_order_relaxed);
+        sum.events_received +=
+            atomic_load_explicit(&loop->api.events_received, memory_order_relaxed);
+        sum.events_rejected +=
+            atomic_load_explicit(&loop->api.events_rejected, memory_order_relaxed);
+    }
+    *out_counters = sum;
+}
+
+static void file_close(int file)
+{
+    if (file >= 0) {
+        (void)close(file);
+    }
+}
+
+static void loop_deinit(struct server_loop *loop)
+{
+    while (loop->free_calls != NULL) {
+        struct server_call *self = loop->free_calls;
+        loop->free_calls = self->next_free;
+        arena_deinit(&self->call.arena);
+        free(self);
+    }
+    catalog_unref(loop->catalog);
+    if (!loop->is_started) {
+        file_close(loop->listen_file);
+        file_close(loop->port_file);
+        file_close(loop->wake_file);
+    }
+    engine_port_close(loop->api.port);
+}
+
+void server_stop(struct server *server, int64_t timeout_us)
+{
+    if (server == NULL) {
+        return;
+    }
+    server->stop_timeout_us = timeout_us;
+    atomic_store_explicit(&server->is_stopping, true, memory_order_release);
+    for (uint32_t i = 0; i < server->loop_count; i++) {
+        const uint64_t one = 1;
+        if (server->loops[i].is_started) {
+            (void)!write(server->loops[i].wake_file, &one, sizeof(one));
+        }
+    }
+    bool is_dismantled = server->has_config;
+    for (uint32_t i = 0; i < server->loop_count; i++) {
+        struct server_loop *loop = &server->loops[i];
+        if (loop->is_started) {
+            (void)pthread_join(loop->thread, NULL);
+        }
+        is_dismantled = is_dismantled && (!loop->is_started || loop->is_dismantled);
+        loop_deinit(loop);
+    }
+    if (is_dismantled) {
+        h2o_config_dispose(&server->config);
+    }
+    free(server->loops);
+    free(server);
+}

@@ -1,0 +1,96 @@
+/* assign.c: two hashes and a walk along the weights; docs/assignment.md says the same in words and bytes. */
+#include "engine/assign.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define POINT_SHIFT 11 /* 64 bits down to the 53 that a double holds exactly */
+#define POINT_UNIT  0x1p-53
+#define PURPOSE_MAX 8u
+
+static const char *const reason_names[] = {
+    [ASSIGN_SPLIT] = "split",
+    [ASSIGN_FORCED] = "forced",
+    [ASSIGN_NOT_TARGETED] = "not_targeted",
+    [ASSIGN_NOT_IN_TRAFFIC] = "not_in_traffic",
+    [ASSIGN_NOT_RUNNING] = "not_running",
+};
+
+const char *assign_reason_name(enum assign_reason reason)
+{
+    assert((size_t)reason < COUNT_OF(reason_names));
+    return reason_names[reason];
+}
+
+/* One seed a purpose, so that who is let in says nothing about what they get. */
+static uint64_t purpose_seed(uint64_t salt, const char *purpose)
+{
+    uint8_t text[sizeof(salt) + PURPOSE_MAX];
+    size_t purpose_size = strlen(purpose);
+    assert(purpose_size <= PURPOSE_MAX);
+    store_u64(text, salt);
+    memcpy(text + sizeof(salt), purpose, purpose_size);
+    return XXH3_64bits(text, sizeof(salt) + purpose_size);
+}
+
+static double point_of(uint64_t salt, const char *purpose, struct bytes user_id)
+{
+    uint64_t hash = XXH3_64bits_withSeed(user_id.data, user_id.size, purpose_seed(salt, purpose));
+    return (double)(hash >> POINT_SHIFT) * POINT_UNIT;
+}
+
+double assign_traffic_point(uint64_t salt, struct bytes user_id)
+{
+    return point_of(salt, "traffic", user_id);
+}
+
+double assign_variant_point(uint64_t salt, struct bytes user_id)
+{
+    return point_of(salt, "variant", user_id);
+}
+
+/* The first variant whose cumulative weight is above the point. Weights add up to 1 only nearly: the last open variant
+ * takes what is left. */
+static uint32_t variant_at(const struct experiment *experiment, double point)
+{
+    double cumulative = 0;
+    uint32_t last_open = experiment->control;
+    for (uint32_t i = 0; i < experiment->variant_count; i++) {
+        double weight = experiment->variants[i].weight;
+        if (!(weight > 0)) {
+            continue;
+        }
+        cumulative += weight;
+        last_open = i;
+        if (point < cumulative) {
+            return i;
+        }
+    }
+    return last_open;
+}
+
+static bool is_open(const struct experiment *experiment, int64_t now_us)
+{
+    return experiment->status == EXPERIMENT_RUNNING && now_us >= experiment->start_at_us &&
+           (experiment->end_at_us == 0 || now_us < experiment->end_at_us);
+}
+
+struct assign_result assign_user(const struct experiment *experiment, struct bytes user_id,
+                                 struct bytes attributes, int64_t now_us)
+{
+    struct assign_result result = {.reason = ASSIGN_NOT_RUNNING};
+    if (!is_open(experiment, now_us)) {
+        return result;
+    }
+    if (!targeting_matches(&experiment->targeting, attributes)) {
+        result.reason = ASSIGN_NOT_TARGETED;
+        return result;
+    }
+    if (!(assign_traffic_point(experiment->salt, user_id) < experiment->traffic_allocation)) {
+        result.reason = ASSIGN_NOT_IN_TRAFFIC;
+        return result;
+    }
+    result.reason = ASSIGN_SPLIT;
+    result.variant = variant_at(experiment, assign_variant_point(experiment->salt, user_id));
+    return result;
+}

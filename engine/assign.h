@@ -1,0 +1,35 @@
+/* assign.h: the variant of a user: a pure function of the experiment's definition and the user id. Any thread.
+ *
+ * docs/assignment.md gives the function to the byte, tests/data/assignment_vectors.json its test vectors, so that a
+ * client in any language can compute the same. Once an answer is in the log the record wins over this function.
+ */
+#ifndef ASSAY_ENGINE_ASSIGN_H
+#define ASSAY_ENGINE_ASSIGN_H
+
+#include "engine/base.h"
+#include "engine/definitions.h"
+
+enum assign_reason {
+    ASSIGN_SPLIT,          /* a variant was chosen, or is stored */
+    ASSIGN_FORCED,         /* stored: given by the caller, not by the hash */
+    ASSIGN_NOT_TARGETED,
+    ASSIGN_NOT_IN_TRAFFIC,
+    ASSIGN_NOT_RUNNING,
+};
+
+const char *assign_reason_name(enum assign_reason reason);
+
+struct assign_result {
+    enum assign_reason reason;
+    uint32_t variant; /* valid for ASSIGN_SPLIT */
+};
+
+/* Independent points in [0, 1) of one user in one experiment, multiples of 2^-53. */
+double assign_traffic_point(uint64_t salt, struct bytes user_id);
+double assign_variant_point(uint64_t salt, struct bytes user_id);
+
+/* What a new user would get at this time. attributes: an encoded map, or empty. */
+struct assign_result assign_user(const struct experiment *experiment, struct bytes user_id, struct bytes attributes,
+                                 int64_t now_us);
+
+#endif

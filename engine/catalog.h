@@ -1,0 +1,68 @@
+/* catalog.h: all definitions at one position of the log, as an immutable value.
+ *
+ * Each applied definition makes a new catalog that shares everything unchanged with the one before. A reader takes a
+ * reference, looks things up as long as it likes, and gives it back; nothing it sees ever changes.
+ *
+ * Indexes      An experiment, metric or token keeps its dense index (0, 1, ...) for ever: it is what the other modules
+ *              store.
+ * Threads      catalog_ref and catalog_unref are atomic; everything else only reads. Only state.c makes new ones.
+ */
+#ifndef ASSAY_ENGINE_CATALOG_H
+#define ASSAY_ENGINE_CATALOG_H
+
+#include <stdatomic.h>
+
+#include "engine/base.h"
+#include "engine/definitions.h"
+
+#define CATALOG_NONE UINT32_MAX
+
+struct catalog_experiment {
+    const struct experiment *current;
+    const struct catalog_experiment *previous; /* the version before; NULL at version 1 */
+};
+
+struct catalog_metric {
+    const struct metric *current;
+    const struct catalog_metric *previous;
+};
+
+struct catalog_token {
+    const struct token *current;
+};
+
+struct catalog {
+    const struct catalog_experiment **experiments;
+    const struct catalog_metric **metrics;
+    const struct catalog_token **tokens;
+    uint32_t experiment_count;
+    uint32_t metric_count;
+    uint32_t token_count;
+    uint64_t generation; /* grows with each change: a cache key */
+    struct catalog_index *index; /* hashed names and ids */
+    atomic_uint references;
+};
+
+const struct catalog *catalog_ref(const struct catalog *catalog);
+void catalog_unref(const struct catalog *catalog); /* NULL is fine */
+
+/* Each returns the dense index, or CATALOG_NONE. */
+uint32_t catalog_find_experiment(const struct catalog *catalog, const struct uuid *id);
+uint32_t catalog_find_experiment_key(const struct catalog *catalog, struct bytes key);
+/* By the Idempotency-Key of the request that made it. */
+uint32_t catalog_find_experiment_idempotency(const struct catalog *catalog, struct bytes key);
+uint32_t catalog_find_metric(const struct catalog *catalog, struct bytes name);
+uint32_t catalog_find_token(const struct catalog *catalog, const struct uuid *id);
+uint32_t catalog_find_token_digest(const struct catalog *catalog, const uint8_t digest[TOKEN_DIGEST_SIZE]);
+
+/* Metrics that an event type feeds (archived ones left out): `*out_metrics` is borrowed from the catalog. */
+uint32_t catalog_metrics_of_event(const struct catalog *catalog, struct bytes event_type, const uint32_t **out_metrics);
+
+/* For state.c: builds the successor of `base` (NULL: an empty one) with one definition replaced or appended. Ownership of
+ * the definition moves to the catalogs. NULL when memory is out. Version chains are freed with the last catalog. */
+struct catalog *catalog_with_experiment(const struct catalog *base, struct experiment *experiment);
+struct catalog *catalog_with_metric(const struct catalog *base, struct metric *metric);
+struct catalog *catalog_with_token(const struct catalog *base, struct token *token);
+struct catalog *catalog_empty(void);
+
+#endif

@@ -1,0 +1,212 @@
+/* definitions.h: experiments, metrics and tokens: what a document may say, the checked value it becomes, and back.
+ *
+ * A definition is a msgpack document (a map). The same decoder reads what a client sends and what the log holds, so a
+ * document that was accepted once is read the same way for ever.
+ *
+ * Decoding     collects every fault with its path ("variants[1].weight"), code and message, not the first alone.
+ * Memory       A decoded definition is one immutable value in one arena of its own: definition_free() ends it whole.
+ * Threads      Immutable after decoding: any number of readers.
+ */
+#ifndef ASSAY_ENGINE_DEFINITIONS_H
+#define ASSAY_ENGINE_DEFINITIONS_H
+
+#include "engine/arena.h"
+#include "engine/base.h"
+#include "engine/limits.h"
+#include "engine/pack.h"
+#include "engine/targeting.h"
+
+/* Faults of a document, in the order met. At most LIMIT_FIELD_ERRORS are kept; `count` goes on. */
+struct field_error {
+    const char *path;    /* "variants[1].weight"; "" for the document itself */
+    const char *code;    /* stable: "required", "wrong_type", "out_of_range", "unknown_field", "not_unique", ... */
+    const char *message; /* says what to do */
+};
+
+struct field_errors {
+    struct arena *arena; /* holds the texts */
+    struct field_error *items;
+    uint32_t count;
+};
+
+struct field_errors field_errors_in(struct arena *arena);
+void field_error_add(struct field_errors *errors, const char *code, const char *message, const char *path_format, ...)
+    PRINTF_LIKE(4, 5);
+
+enum experiment_status {
+    EXPERIMENT_DRAFT,
+    EXPERIMENT_RUNNING,
+    EXPERIMENT_PAUSED,
+    EXPERIMENT_COMPLETED,
+    EXPERIMENT_ARCHIVED,
+};
+
+#define EXPERIMENT_STATUS_END 5
+
+const char *experiment_status_name(enum experiment_status status);
+MUST_USE enum status experiment_status_parse(struct bytes text, enum experiment_status *out_status);
+/* May an experiment go from one to the other? draft -> running <-> paused -> completed -> archived; running may complete
+ * and draft be archived directly; staying is always allowed. */
+bool experiment_status_may_follow(enum experiment_status from, enum experiment_status to);
+
+struct variant {
+    struct uuid id;
+    struct bytes name;
+    double weight; /* 0 closes it to new users */
+    bool is_control;
+    struct bytes value; /* encoded msgpack; empty where none */
+};
+
+struct experiment {
+    struct uuid id;
+    struct bytes key;
+    struct bytes name;
+    struct bytes description;
+    uint32_t version;
+    enum experiment_status status;
+    struct variant *variants;
+    uint32_t variant_count;
+    uint32_t control; /* index of the control */
+    struct targeting targeting;
+    double traffic_allocation; /* 0 to 1 */
+    struct bytes layer;        /* empty where none */
+    uint64_t salt;             /* of its hashes */
+    int64_t start_at_us;       /* 0 where not scheduled */
+    int64_t end_at_us;
+    int64_t created_at_us;
+    int64_t updated_at_us;
+    int64_t started_at_us; /* 0 before it first ran */
+    int64_t ended_at_us;   /* 0 until completed */
+    struct bytes *metrics; /* names */
+    uint32_t metric_count;
+    struct bytes idempotency_key;  /* of the request that made it; empty where none */
+    struct uuid idempotency_digest; /* of that request's body */
+    struct uuid author;             /* of this version */
+    struct bytes document;          /* the encoded document, for the log and the store */
+    struct arena arena;
+};
+
+enum metric_type {
+    METRIC_PROPORTION,
+    METRIC_MEAN,
+};
+
+enum metric_aggregation {
+    METRIC_SUM,
+    METRIC_COUNT,
+    METRIC_UNIQUE_DAYS,
+};
+
+enum metric_direction {
+    METRIC_INCREASE,
+    METRIC_DECREASE,
+};
+
+struct metric_filter {
+    struct bytes property;
+    enum rule_operator operation; /* of targeting.h, the same operators */
+    struct rule_values values;
+};
+
+struct metric {
+    struct uuid id;
+    struct bytes name;
+    struct bytes description;
+    uint32_t version;
+    enum metric_type type;
+    struct bytes event_type;
+    struct bytes property; /* of METRIC_SUM */
+    enum metric_aggregation aggregation;
+    struct metric_filter *filters; /* all must hold */
+    uint32_t filter_count;
+    enum metric_direction direction;
+    bool archived;
+    int64_t created_at_us;
+    int64_t updated_at_us;
+    struct uuid author;
+    struct bytes document;
+    struct arena arena;
+};
+
+enum token_scope {
+    SCOPE_ADMIN = 1, /* implies all others */
+    SCOPE_EXPERIMENTS_READ = 2,
+    SCOPE_EXPERIMENTS_WRITE = 4,
+    SCOPE_ASSIGN = 8,
+    SCOPE_EVENTS_WRITE = 16,
+    SCOPE_RESULTS_READ = 32,
+};
+
+#define SCOPE_COUNT 6
+
+/* "experiments:read"; NULL for no single scope. */
+const char *token_scope_name(unsigned scope);
+
+#define TOKEN_DIGEST_SIZE 32
+
+struct token {
+    struct uuid id;
+    struct bytes name;
+    uint32_t version;
+    unsigned scopes;
+    uint8_t digest[TOKEN_DIGEST_SIZE]; /* SHA-256 of the secret; the secret itself is nowhere */
+    int64_t created_at_us;
+    int64_t expires_at_us; /* 0: never */
+    int64_t revoked_at_us; /* 0: not */
+    struct uuid author;
+    struct bytes document;
+    struct arena arena;
+};
+
+/* What the client's document alone cannot say. */
+struct definition_context {
+    struct uuid id;
+    uint32_t version;
+    struct uuid author;
+    int64_t now_us;
+};
+
+/* A client's document for a new experiment, defaults filled in (api.md's), ids and salt made from `random`.
+ * STATUS_INVALID: see errors. out_experiment->document is the stored form, which experiment_decode() reads. Not checked
+ * here, because they need the catalog: unique key, known metrics. `key` is empty where the client gave none. */
+MUST_USE enum status experiment_create(struct bytes document, const struct definition_context *context,
+                                       const uint8_t random[64], struct field_errors *errors,
+                                       struct experiment **out_experiment);
+/* A client's PATCH on the current version. STATUS_CONFLICT for a life-cycle move that is not allowed (the error says
+ * which are). Variants are matched by name; one with users cannot be removed: `variant_users[i]` says how many. */
+MUST_USE enum status experiment_patch(const struct experiment *current, struct bytes patch,
+                                      const uint64_t *variant_users, const struct definition_context *context,
+                                      const uint8_t random[64], struct field_errors *errors,
+                                      struct experiment **out_experiment);
+/* The same experiment under another key and with an idempotency key: for the catalog to finish a new one. */
+MUST_USE enum status experiment_finish(const struct experiment *experiment, struct bytes key,
+                                       struct bytes idempotency_key, const struct uuid *idempotency_digest,
+                                       struct experiment **out_experiment);
+/* The stored document. Anything not wholly valid is STATUS_DAMAGED. */
+MUST_USE enum status experiment_decode(struct bytes document, struct experiment **out_experiment);
+void experiment_free(struct experiment *experiment); /* NULL is fine */
+
+/* "Homepage CTA Test" -> "homepage-cta-test", cut to LIMIT_KEY; "experiment" where nothing is left. */
+void experiment_slug(struct bytes name, char *out_slug, size_t capacity);
+
+MUST_USE enum status metric_create(struct bytes document, const struct definition_context *context,
+                                   struct field_errors *errors, struct metric **out_metric);
+MUST_USE enum status metric_patch(const struct metric *current, struct bytes patch,
+                                  const struct definition_context *context, struct field_errors *errors,
+                                  struct metric **out_metric);
+MUST_USE enum status metric_decode(struct bytes document, struct metric **out_metric);
+void metric_free(struct metric *metric);
+/* Does an event's properties (an encoded map; type already matched) pass the filters, and with what value?
+ * METRIC_SUM: false where the property is missing or no number in range. Other aggregations: METRIC_UNIT. */
+bool metric_value(const struct metric *metric, struct bytes properties, int64_t *out_millionths);
+
+/* {"name", "scopes", "expires_at"} */
+MUST_USE enum status token_create(struct bytes document, const struct definition_context *context,
+                                  const uint8_t digest[TOKEN_DIGEST_SIZE], struct field_errors *errors,
+                                  struct token **out_token);
+MUST_USE enum status token_revoke(const struct token *current, const struct definition_context *context,
+                                  struct token **out_token);
+MUST_USE enum status token_decode(struct bytes document, struct token **out_token);
+void token_free(struct token *token);
+
+#endif

@@ -1,0 +1,92 @@
+/* event_log_internal.h: what the two halves of the log share; nobody else includes it but their tests.
+ *
+ * event_log_read.c walks segments (the reader and recovery do the same walk) and recovers the directory;
+ * event_log.c appends from where recovery says the log ends.
+ *
+ * Names in a log directory
+ *   00000000000000000001.seg   a segment: the digits are its first lsn. The last one may be unsealed, all others are sealed
+ *   next.tmp                   a segment to be, pre-written by event_log_prepare(); no part of the log
+ *   roll.tmp                   the same, made by the writer itself when next.tmp was not ready
+ *   quarantine/                torn tails that recovery cut: <first lsn>-<offset>.bin
+ */
+#ifndef ASSAY_ENGINE_EVENT_LOG_INTERNAL_H
+#define ASSAY_ENGINE_EVENT_LOG_INTERNAL_H
+
+#include "engine/event_log.h"
+
+#define LOG_NAME_NEXT       "next.tmp"
+#define LOG_NAME_ROLL       "roll.tmp"
+#define LOG_NAME_QUARANTINE "quarantine"
+
+#define LOG_DIRECTORY_MAX 128u /* bytes in the log directory's name */
+#define LOG_PATH_SIZE     256u
+
+struct log_path {
+    char text[LOG_PATH_SIZE];
+};
+
+struct log_path log_path_make(const char *directory, const char *name);
+
+/* "cannot VERB PATH: REASON"; returns status. */
+enum status log_trouble(struct error *error, const struct io *io, enum status status,
+                        const char *verb, const char *path);
+
+/* What is to be seen at the place where a block should start. */
+struct recovery_evidence {
+    bool header_ok; /* it decodes, with this segment's salt */
+    bool
+        position_ok; /* it names this offset, the next lsn and the block before it, and fits the segment */
+    bool body_ok; /* the payload has its check, the padding is zero */
+    bool vouched; /* someone knows that records from the next lsn on were durable */
+    bool zeros;   /* from here to the end of the file nothing was ever written */
+};
+
+enum recovery_answer {
+    ANSWER_ANY,
+    ANSWER_YES,
+    ANSWER_NO,
+};
+
+enum recovery_action {
+    RECOVERY_KEEP,
+    RECOVERY_END,
+    RECOVERY_CUT,
+    RECOVERY_STOP,
+};
+
+struct recovery_row {
+    enum recovery_answer header_ok;
+    enum recovery_answer position_ok;
+    enum recovery_answer body_ok;
+    enum recovery_answer vouched;
+    enum recovery_answer zeros;
+    enum recovery_action action;
+    const char *meaning;
+};
+
+#define RECOVERY_ROWS 7
+extern const struct recovery_row recovery_table[RECOVERY_ROWS];
+
+bool recovery_row_matches(const struct recovery_row *row, const struct recovery_evidence *evidence);
+/* The one row that matches. */
+const struct recovery_row *recovery_decide(const struct recovery_evidence *evidence);
+
+/* Where appending goes on. */
+struct log_tail {
+    uint32_t segments; /* 0: an empty directory, and nothing below is set but file */
+    int file;          /* of the last segment, open for writing; moved to the caller; -1: none */
+    bool sealed;       /* the last segment takes no more: a new one is due */
+    uint64_t offset;   /* where the next block goes */
+    int64_t written_first_us; /* of its blocks; 0 where it has none */
+    int64_t written_last_us;
+    uint64_t cut_bytes;
+    struct segment_header header;
+    struct segment_footer footer; /* of the blocks so far */
+};
+
+/* Checks the whole directory, cuts a torn tail, removes files that are not yet part of the log, and makes sure that
+ * what it found is on the device. */
+MUST_USE enum status log_recover(const struct event_log_options *options, struct error *error,
+                                 struct log_tail *out_tail);
+
+#endif

@@ -1,0 +1,77 @@
+/* limits.h: every bound of assay in one place, with the relations between them checked by the compiler.
+ *
+ * docs/limits.md lists them for users; a test holds the two together. Sizes are in bytes unless the name says else.
+ */
+#ifndef ASSAY_ENGINE_LIMITS_H
+#define ASSAY_ENGINE_LIMITS_H
+
+#include <assert.h>
+#include <stdint.h>
+
+/* What a client may send. */
+#define LIMIT_BODY                (2u * 1024 * 1024)  /* a request body, as sent */
+#define LIMIT_BODY_UNPACKED       (8u * 1024 * 1024)  /* a gzip body, unpacked */
+#define LIMIT_EVENTS_PER_REQUEST  10000u
+#define LIMIT_USERS_PER_REQUEST   10000u
+#define LIMIT_JSON_DEPTH          16u
+#define LIMIT_OBJECT_KEYS         1024u               /* keys of one JSON object */
+#define LIMIT_USER_ID             255u
+#define LIMIT_EVENT_ID            128u
+#define LIMIT_EVENT_TYPE          128u
+#define LIMIT_PROPERTIES          (32u * 1024)        /* one event's properties as JSON text */
+#define LIMIT_ATTRIBUTES          (8u * 1024)         /* one user's attributes, as stored */
+#define LIMIT_NAME                200u                /* names of experiments, metrics, tokens */
+#define LIMIT_KEY                 100u                /* an experiment's key, a metric's name, a layer */
+#define LIMIT_DESCRIPTION         4096u
+#define LIMIT_VARIANTS            64u
+#define LIMIT_VARIANTS_MIN        2u
+#define LIMIT_VARIANT_VALUE       (16u * 1024)        /* a variant's value, as stored */
+#define LIMIT_RULES               100u                /* conditions of one targeting tree */
+#define LIMIT_RULE_VALUES         1000u
+#define LIMIT_EXPERIMENT_METRICS  100u
+#define LIMIT_METRIC_FILTERS      20u
+#define LIMIT_DEFINITION          (256u * 1024)       /* a definition, as stored */
+#define LIMIT_FIELD_ERRORS        100u                /* field errors reported in one answer */
+#define LIMIT_HEADER_TOKEN        512u                /* the Authorization header */
+#define LIMIT_PATH                2048u               /* path and query */
+#define LIMIT_PAGE_DEFAULT        50u
+#define LIMIT_PAGE                500u
+
+/* What a store may hold. */
+#define LIMIT_EXPERIMENTS         10000u
+#define LIMIT_METRICS             1000u
+#define LIMIT_TOKENS              10000u
+#define LIMIT_EVENT_TYPES         10000u              /* told apart when a metric is defined; more are still counted */
+
+/* Times. Events before 2000 or more than a day ahead of the server's clock are refused. */
+#define LIMIT_TIMESTAMP_MIN_US    946684800000000ll   /* 2000-01-01T00:00:00Z */
+#define LIMIT_TIMESTAMP_AHEAD_US  86400000000ll
+
+/* Metric values: millionths in a signed 64-bit integer. */
+#define METRIC_UNIT               1000000ll
+#define LIMIT_METRIC_VALUE        9200000000000ll     /* whole units; magnitudes must be below */
+
+#define STORE_MAP_SIZE            (1ull << 38)        /* address space for LMDB: 256 GiB, taken from the disk as used */
+
+/* The log. */
+#define LOG_BLOCK_ALIGN           4096u               /* commit blocks start and end here; O_DIRECT's unit */
+#define LOG_SEGMENT_SIZE          (64ull * 1024 * 1024)
+#define LIMIT_RECORD              (512u * 1024)       /* one encoded record */
+#define LIMIT_FRAME               (12u * 1024 * 1024) /* the records of one request; never split over blocks */
+#define LOG_BLOCK_PAYLOAD         (16u * 1024 * 1024 - LOG_BLOCK_ALIGN)
+#define LOG_BLOCK_SIZE            (LOG_BLOCK_PAYLOAD + LOG_BLOCK_ALIGN) /* the largest block with its header */
+#define LOG_BLOCK_BUFFERS         3u                  /* one filling, one being flushed, one being applied */
+
+/* Queues. Beyond these, requests are answered 503 with Retry-After before their body is parsed. */
+#define LIMIT_COMMITS_QUEUED      16384u
+#define LIMIT_COMMIT_BYTES_QUEUED (64u * 1024 * 1024)
+#define LIMIT_CONNECTIONS         10000u
+
+static_assert(LIMIT_FRAME <= LOG_BLOCK_PAYLOAD, "a frame must fit one block");
+static_assert(LIMIT_RECORD <= LIMIT_FRAME, "a record must fit one frame");
+static_assert(LOG_BLOCK_SIZE % LOG_BLOCK_ALIGN == 0, "blocks are aligned");
+static_assert(LOG_BLOCK_SIZE * 2ull <= LOG_SEGMENT_SIZE, "a fresh segment must take the largest block");
+static_assert(LIMIT_DEFINITION < LIMIT_RECORD, "a definition must fit one record");
+static_assert(LIMIT_METRIC_VALUE <= INT64_MAX / METRIC_UNIT, "a value in millionths must fit 64 bits");
+
+#endif

@@ -1,0 +1,613 @@
+/* rollup.c: vectors, boundaries and arms, and how one event moves them and the cells. See rollup.h. */
+#include "engine/rollup.h"
+
+#include <stdlib.h>
+
+#include "engine/timestamp.h"
+
+enum status rollup_init(struct rollup *rollup)
+{
+    memset(rollup, 0, sizeof(*rollup));
+    enum status status = pool_init(&rollup->vectors, sizeof(struct vector));
+    if (status == STATUS_OK) {
+        status = pool_init(&rollup->boundaries, sizeof(struct boundary));
+    }
+    for (uint32_t class = 1; class < VECTOR_CLASSES && status == STATUS_OK; class++) {
+        status = pool_init(&rollup->days[class], sizeof(struct vector_day) << class);
+    }
+    if (status != STATUS_OK) {
+        rollup_deinit(rollup);
+    }
+    return status;
+}
+
+void rollup_deinit(struct rollup *rollup)
+{
+    pool_deinit(&rollup->vectors);
+    pool_deinit(&rollup->boundaries);
+    for (uint32_t class = 0; class < VECTOR_CLASSES; class++) {
+        pool_deinit(&rollup->days[class]);
+    }
+    for (uint32_t i = 0; i < rollup->experiment_count; i++) {
+        struct rollup_experiment *experiment = &rollup->experiments[i];
+        for (uint32_t j = 0; j < experiment->arm_count; j++) {
+            struct arm *arm = &experiment->arms[j];
+            for (uint32_t k = 0; k < arm->cell_count; k++) {
+                cell_free(arm->cells[k]);
+            }
+            free(arm->cells);
+            free(arm->days);
+            free(arm->day_users);
+        }
+        free(experiment->arms);
+        free(experiment->members);
+    }
+    free(rollup->experiments);
+    free(rollup->changed);
+    memset(rollup, 0, sizeof(*rollup));
+}
+
+enum status rollup_grow(struct rollup *rollup, uint32_t experiment, uint32_t variants)
+{
+    if (experiment >= rollup->experiment_count) {
+        const uint32_t count = experiment + 1;
+        struct rollup_experiment *grown = realloc(rollup->experiments, count * sizeof(*grown));
+        if (grown == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        memset(grown + rollup->experiment_count, 0, (count - rollup->experiment_count) * sizeof(*grown));
+        rollup->experiments = grown;
+        rollup->experiment_count = count;
+    }
+    struct rollup_experiment *entry = &rollup->experiments[experiment];
+    if (variants > entry->arm_count) {
+        struct arm *arms = realloc(entry->arms, variants * sizeof(*arms));
+        if (arms == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        memset(arms + entry->arm_count, 0, (variants - entry->arm_count) * sizeof(*arms));
+        entry->arms = arms;
+        entry->arm_count = variants;
+    }
+    return STATUS_OK;
+}
+
+static enum status changed_add(struct rollup *rollup, const struct cell_name *name)
+{
+    if (rollup->changed_count == rollup->changed_capacity) {
+        const uint32_t capacity = rollup->changed_capacity == 0 ? 64 : rollup->changed_capacity * 2;
+        struct cell_name *grown = realloc(rollup->changed, capacity * sizeof(*grown));
+        if (grown == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        rollup->changed = grown;
+        rollup->changed_capacity = capacity;
+    }
+    rollup->changed[rollup->changed_count++] = *name;
+    return STATUS_OK;
+}
+
+/* ---- vectors ---- */
+
+struct vector *vector_find(const struct rollup *rollup, const struct user *user, uint32_t metric)
+{
+    for (uint32_t at = user->vectors; at != 0;) {
+        struct vector *vector = pool_at(&rollup->vectors, at - 1);
+        if (vector->metric == metric) {
+            return vector;
+        }
+        at = vector->next;
+    }
+    return NULL;
+}
+
+/* The class of blocks that holds `count` days: 2^class >= count; 0 is the place inside the vector. */
+static uint32_t class_of(uint32_t count)
+{
+    return count <= 1 ? 0 : 32u - (uint32_t)__builtin_clz(count - 1);
+}
+
+struct vector_day *vector_days(const struct rollup *rollup, const struct vector *vector)
+{
+    if (vector->count <= 1) {
+        return (struct vector_day *)(uintptr_t)&vector->inside;
+    }
+    return pool_at(&rollup->days[class_of(vector->count)], vector->block);
+}
+
+static enum status block_take(struct rollup *rollup, uint32_t class, uint32_t *out_block)
+{
+    if (class >= VECTOR_CLASSES) {
+        return STATUS_TOO_LARGE;
+    }
+    if (rollup->free_days[class] != 0) {
+        const uint32_t block = rollup->free_days[class] - 1;
+        memcpy(&rollup->free_days[class], pool_at(&rollup->days[class], block), sizeof(uint32_t));
+        *out_block = block;
+        return STATUS_OK;
+    }
+    return pool_append(&rollup->days[class], out_block);
+}
+
+static void block_give(struct rollup *rollup, uint32_t class, uint32_t block)
+{
+    memcpy(pool_at(&rollup->days[class], block), &rollup->free_days[class], sizeof(uint32_t));
+    rollup->free_days[class] = block + 1;
+}
+
+/* Makes room for one more day at `place`; the day there is zeroed. */
+static enum status vector_insert(struct rollup *rollup, struct vector *vector, uint32_t place, int32_t day)
+{
+    const uint32_t old_class = class_of(vector->count);
+    const uint32_t class = class_of(vector->count + 1);
+    struct vector_day *days = vector_days(rollup, vector);
+    if (vector->count >= 1 && class != old_class) {
+        uint32_t block = 0;
+        const enum status status = block_take(rollup, class, &block);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        struct vector_day *grown = pool_at(&rollup->days[class], block);
+        memcpy(grown, days, vector->count * sizeof(*grown));
+        if (old_class != 0) {
+            block_give(rollup, old_class, vector->block);
+        }
+        vector->block = block;
+        days = grown;
+    }
+    memmove(days + place + 1, days + place, (vector->count - place) * sizeof(*days));
+    days[place] = (struct vector_day){.day = day};
+    vector->count++;
+    return STATUS_OK;
+}
+
+enum status vector_make(struct rollup *rollup, struct user *user, uint32_t metric, uint32_t days,
+                        struct vector **out_vector)
+{
+    uint32_t number = 0;
+    enum status status = pool_append(&rollup->vectors, &number);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct vector *vector = pool_at(&rollup->vectors, number);
+    vector->metric = metric;
+    if (days > 1) {
+        status = block_take(rollup, class_of(days), &vector->block);
+    }
+    if (status == STATUS_OK) {
+        vector->count = days;
+        vector->next = user->vectors;
+        user->vectors = number + 1;
+        *out_vector = vector;
+    }
+    return status;
+}
+
+/* Where a day is, or belongs: events mostly come in order, so look from the end. */
+static uint32_t day_place(const struct vector_day *days, uint32_t count, int32_t day)
+{
+    uint32_t place = count;
+    while (place > 0 && days[place - 1].day >= day) {
+        place--;
+    }
+    return place;
+}
+
+/* ---- boundaries ---- */
+
+struct boundary *boundary_find(const struct rollup *rollup, const struct enrolment *enrolment, uint32_t metric)
+{
+    for (uint32_t at = enrolment->boundary; at != 0;) {
+        struct boundary *boundary = pool_at(&rollup->boundaries, at - 1);
+        if (boundary->metric == metric) {
+            return boundary;
+        }
+        at = boundary->next;
+    }
+    return NULL;
+}
+
+enum status rollup_set_boundary(struct rollup *rollup, struct enrolment *enrolment, uint32_t metric, uint32_t count,
+                                int64_t sum)
+{
+    struct boundary *boundary = boundary_find(rollup, enrolment, metric);
+    if (boundary == NULL) {
+        uint32_t number = 0;
+        const enum status status = pool_append(&rollup->boundaries, &number);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        boundary = pool_at(&rollup->boundaries, number);
+        boundary->metric = metric;
+        boundary->next = enrolment->boundary;
+        enrolment->boundary = number + 1;
+    }
+    boundary->count = count;
+    boundary->sum = sum;
+    return STATUS_OK;
+}
+
+/* ---- arms ---- */
+
+const struct arm *rollup_arm(const struct rollup *rollup, uint32_t experiment, uint32_t variant)
+{
+    if (experiment >= rollup->experiment_count || variant >= rollup->experiments[experiment].arm_count) {
+        return NULL;
+    }
+    return &rollup->experiments[experiment].arms[variant];
+}
+
+static struct arm *arm_at(struct rollup *rollup, uint32_t experiment, uint32_t variant)
+{
+    assert(experiment < rollup->experiment_count && variant < rollup->experiments[experiment].arm_count);
+    return &rollup->experiments[experiment].arms[variant];
+}
+
+enum status arm_add_users(struct arm *arm, int32_t day, uint64_t users)
+{
+    uint32_t place = arm->day_count;
+    while (place > 0 && arm->days[place - 1] >= day) {
+        place--;
+    }
+    if (place == arm->day_count || arm->days[place] != day) {
+        if (arm->day_count == arm->day_capacity) {
+            const uint32_t capacity = arm->day_capacity == 0 ? 8 : arm->day_capacity * 2;
+            int32_t *days = realloc(arm->days, capacity * sizeof(*days));
+            uint64_t *day_users = days != NULL ? realloc(arm->day_users, capacity * sizeof(*day_users)) : NULL;
+            arm->days = days != NULL ? days : arm->days;
+            if (day_users == NULL) {
+                return STATUS_NO_MEMORY;
+            }
+            arm->day_users = day_users;
+            arm->day_capacity = capacity;
+        }
+        memmove(arm->days + place + 1, arm->days + place, (arm->day_count - place) * sizeof(*arm->days));
+        memmove(arm->day_users + place + 1, arm->day_users + place,
+                (arm->day_count - place) * sizeof(*arm->day_users));
+        arm->days[place] = day;
+        arm->day_users[place] = 0;
+        arm->day_count++;
+    }
+    arm->day_users[place] += users;
+    arm->users += users;
+    return STATUS_OK;
+}
+
+enum status rollup_enrol(struct rollup *rollup, const struct users *users, uint32_t enrolment)
+{
+    const struct enrolment *added = enrolment_at(users, enrolment);
+    struct rollup_experiment *experiment = &rollup->experiments[added->experiment];
+    if (experiment->member_count == experiment->member_capacity) {
+        const uint32_t capacity = experiment->member_capacity == 0 ? 64 : experiment->member_capacity * 2;
+        uint32_t *members = realloc(experiment->members, capacity * sizeof(*members));
+        if (members == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        experiment->members = members;
+        experiment->member_capacity = capacity;
+    }
+    experiment->members[experiment->member_count++] = enrolment;
+    struct arm *arm = arm_at(rollup, added->experiment, added->variant);
+    enum status status = arm_add_users(arm, day_of(added->assigned_at_us), 1);
+    if (status == STATUS_OK && !arm->dirty) {
+        arm->dirty = true;
+        status = changed_add(rollup, &(struct cell_name){added->experiment, added->variant, ROLLUP_ARM});
+    }
+    return status;
+}
+
+/* ---- cells ---- */
+
+const struct cell *rollup_cell(const struct rollup *rollup, const struct cell_name *name)
+{
+    const struct arm *arm = rollup_arm(rollup, name->experiment, name->variant);
+    return arm != NULL && name->metric < arm->cell_count ? arm->cells[name->metric] : NULL;
+}
+
+enum status rollup_cell_make(struct rollup *rollup, const struct cell_name *name, bool has_values,
+                             struct cell **out_cell)
+{
+    struct arm *arm = arm_at(rollup, name->experiment, name->variant);
+    if (name->metric >= arm->cell_count) {
+        const uint32_t count = name->metric + 1;
+        struct cell **cells = realloc(arm->cells, count * sizeof(*cells));
+        if (cells == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        memset(cells + arm->cell_count, 0, (count - arm->cell_count) * sizeof(*cells));
+        arm->cells = cells;
+        arm->cell_count = count;
+    }
+    if (arm->cells[name->metric] == NULL) {
+        arm->cells[name->metric] = calloc(1, sizeof(struct cell));
+        if (arm->cells[name->metric] == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        arm->cells[name->metric]->has_values = has_values;
+    }
+    *out_cell = arm->cells[name->metric];
+    return STATUS_OK;
+}
+
+static enum status cell_for_change(struct rollup *rollup, const struct cell_name *name,
+                                   const struct metric *definition, struct cell **out_cell)
+{
+    enum status status = rollup_cell_make(rollup, name, definition->type == METRIC_MEAN, out_cell);
+    if (status == STATUS_OK && !(*out_cell)->dirty) {
+        (*out_cell)->dirty = true;
+        status = changed_add(rollup, name);
+    }
+    return status;
+}
+
+/* ---- what an enrolment sees of a vector ---- */
+
+/* A vector from one enrolment's point of view: days before the assignment's are out, the boundary is taken off. */
+struct view {
+    const struct metric *definition;
+    const struct vector_day *days;
+    uint32_t count;
+    uint32_t first; /* place of the first day that can count */
+    int32_t assigned_day;
+    uint32_t boundary_count;
+    int64_t boundary_sum;
+};
+
+static struct view view_make(const struct rollup *rollup, const struct vector *vector,
+                             const struct enrolment *enrolment, const struct metric *definition)
+{
+    struct view view = {.definition = definition,
+                        .days = vector_days(rollup, vector),
+                        .count = vector->count,
+                        .assigned_day = day_of(enrolment->assigned_at_us)};
+    view.first = day_place(view.days, view.count, view.assigned_day);
+    const struct boundary *boundary = boundary_find(rollup, enrolment, vector->metric);
+    if (boundary != NULL) {
+        view.boundary_count = boundary->count;
+        view.boundary_sum = boundary->sum;
+    }
+    return view;
+}
+
+static uint32_t view_events(const struct view *view, uint32_t place)
+{
+    const struct vector_day *day = &view->days[place];
+    return day->day == view->assigned_day ? day->count - view->boundary_count : day->count;
+}
+
+static int64_t view_value(const struct view *view, uint32_t place)
+{
+    const struct vector_day *day = &view->days[place];
+    if (view->definition->aggregation == METRIC_UNIQUE_DAYS) {
+        return view_events(view, place) != 0 ? METRIC_UNIT : 0;
+    }
+    const int64_t off = day->day == view->assigned_day ? view->boundary_sum : 0;
+    return (int64_t)((uint64_t)day->sum - (uint64_t)off);
+}
+
+static uint128 product(int64_t a, int64_t b)
+{
+    return (uint128)((int128)a * b);
+}
+
+/* The user becomes active on `day` between the active days next to it. */
+static void cell_activate(struct cell *cell, const struct view *view, uint32_t place, uint32_t slot)
+{
+    const int32_t day = cell->days[slot];
+    uint32_t previous = UINT32_MAX;
+    for (uint32_t i = place; i-- > view->first;) {
+        if (view_events(view, i) != 0) {
+            previous = cell_slot(cell, view->days[i].day);
+            break;
+        }
+    }
+    uint32_t next = UINT32_MAX;
+    for (uint32_t i = place; i < view->count; i++) {
+        if (view->days[i].day > day && view_events(view, i) != 0) {
+            next = cell_slot(cell, view->days[i].day);
+            break;
+        }
+    }
+    if (next != UINT32_MAX) {
+        uint64_t *gap = previous != UINT32_MAX ? &cell->follows[cell_pair(previous, next)] : &cell->first[next];
+        (*gap)--;
+        cell->follows[cell_pair(slot, next)]++;
+    }
+    uint64_t *reached = previous != UINT32_MAX ? &cell->follows[cell_pair(previous, slot)] : &cell->first[slot];
+    (*reached)++;
+}
+
+/* One event of `value` on `day` (at `place` in the view, which does not hold it yet) into a cell. */
+static enum status cell_count(struct cell *cell, const struct view *view, uint32_t place, int32_t day, int64_t value)
+{
+    uint32_t slot = 0;
+    const enum status status = cell_slot_make(cell, day, &slot);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const bool present = place < view->count && view->days[place].day == day;
+    const uint32_t events = present ? view_events(view, place) : 0;
+    cell->events[slot]++;
+    if (events == 0) {
+        cell_activate(cell, view, place, slot);
+    }
+    if (!cell->has_values) {
+        return STATUS_OK;
+    }
+    cell->magnitude += magnitude_of(value);
+    if (view->definition->aggregation == METRIC_UNIQUE_DAYS) {
+        value = events == 0 ? METRIC_UNIT : 0;
+    }
+    cell->sums[slot] += product(value, 1);
+    const int64_t own = present ? view_value(view, place) : 0;
+    const uint128 cross = product(own, value);
+    cell->products[cell_pair(slot, slot)] += cross + cross + product(value, value);
+    for (uint32_t i = view->first; i < view->count; i++) {
+        if (view->days[i].day != day && view_events(view, i) != 0) {
+            const uint32_t other = cell_slot(cell, view->days[i].day);
+            const uint128 pair = product(view_value(view, i), value);
+            cell->products[cell_pair(other, slot)] += pair;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* The event as one enrolment sees it: counted, part of the boundary, or before it. */
+static enum status enrolment_count(struct rollup *rollup, struct enrolment *enrolment, const struct vector *vector,
+                                   const struct metric *definition, int64_t timestamp_us, int64_t value)
+{
+    const int32_t day = day_of(timestamp_us);
+    if (timestamp_us < enrolment->assigned_at_us) {
+        if (day != day_of(enrolment->assigned_at_us)) {
+            return STATUS_OK;
+        }
+        const struct boundary *boundary = boundary_find(rollup, enrolment, vector->metric);
+        const uint32_t count = boundary != NULL ? boundary->count : 0;
+        const uint64_t sum = boundary != NULL ? (uint64_t)boundary->sum : 0;
+        return rollup_set_boundary(rollup, enrolment, vector->metric, count + 1, (int64_t)(sum + (uint64_t)value));
+    }
+    const struct cell_name name = {enrolment->experiment, enrolment->variant, vector->metric};
+    struct cell *cell = NULL;
+    const enum status status = cell_for_change(rollup, &name, definition, &cell);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const struct view view = view_make(rollup, vector, enrolment, definition);
+    return cell_count(cell, &view, day_place(view.days, view.count, day), day, value);
+}
+
+enum status rollup_add(struct rollup *rollup, const struct users *users, uint32_t user_number, uint32_t metric,
+                       const struct metric *definition, int64_t timestamp_us, int64_t value)
+{
+    struct user *user = user_at(users, user_number);
+    struct vector *vector = vector_find(rollup, user, metric);
+    enum status status = STATUS_OK;
+    if (vector == NULL) {
+        status = vector_make(rollup, user, metric, 0, &vector);
+    }
+    uint32_t at = atomic_load_explicit(&user->enrolments, memory_order_relaxed);
+    while (at != 0 && status == STATUS_OK) {
+        struct enrolment *enrolment = enrolment_at(users, at - 1);
+        if (!enrolment->pending) {
+            status = enrolment_count(rollup, enrolment, vector, definition, timestamp_us, value);
+        }
+        at = enrolment->next;
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const int32_t day = day_of(timestamp_us);
+    struct vector_day *days = vector_days(rollup, vector);
+    const uint32_t place = day_place(days, vector->count, day);
+    if (place == vector->count || days[place].day != day) {
+        status = vector_insert(rollup, vector, place, day);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        days = vector_days(rollup, vector);
+    }
+    days[place].count++;
+    days[place].sum = (int64_t)((uint64_t)days[place].sum + (uint64_t)value);
+    return STATUS_OK;
+}
+
+enum status rollup_add_past(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
+                            uint32_t metric, const struct metric *definition, uint128 magnitude)
+{
+    const struct vector *vector = vector_find(rollup, user_at(users, enrolment->user), metric);
+    if (vector == NULL) {
+        return STATUS_OK;
+    }
+    const struct view view = view_make(rollup, vector, enrolment, definition);
+    struct cell *cell = NULL;
+    uint32_t previous = UINT32_MAX;
+    for (uint32_t i = view.first; i < view.count; i++) {
+        const uint32_t events = view_events(&view, i);
+        if (events == 0) {
+            continue;
+        }
+        const struct cell_name name = {enrolment->experiment, enrolment->variant, metric};
+        uint32_t slot = 0;
+        enum status status = cell_for_change(rollup, &name, definition, &cell);
+        if (status == STATUS_OK) {
+            status = cell_slot_make(cell, view.days[i].day, &slot);
+        }
+        if (status != STATUS_OK) {
+            return status;
+        }
+        cell->events[slot] += events;
+        uint64_t *reached = previous != UINT32_MAX ? &cell->follows[cell_pair(previous, slot)] : &cell->first[slot];
+        (*reached)++;
+        previous = slot;
+        for (uint32_t j = view.first; j <= i && cell->has_values; j++) {
+            if (view_events(&view, j) != 0) {
+                const uint32_t other = cell_slot(cell, view.days[j].day);
+                const uint128 pair = product(view_value(&view, j), view_value(&view, i));
+                cell->products[cell_pair(other, slot)] += pair;
+            }
+        }
+        if (cell->has_values) {
+            cell->sums[slot] += product(view_value(&view, i), 1);
+        }
+    }
+    if (cell != NULL && cell->has_values) {
+        cell->magnitude += magnitude;
+    }
+    return STATUS_OK;
+}
+
+enum status rollup_clear_metric(struct rollup *rollup, const struct users *users, uint32_t metric)
+{
+    for (uint32_t i = 0; i < users->users.count; i++) {
+        struct user *user = user_at(users, i);
+        struct vector *vector = vector_find(rollup, user, metric);
+        if (vector != NULL) {
+            if (vector->count > 1) {
+                block_give(rollup, class_of(vector->count), vector->block);
+            }
+            vector->count = 0;
+        }
+    }
+    for (uint32_t i = 0; i < users->enrolments.count; i++) {
+        struct boundary *boundary = boundary_find(rollup, enrolment_at(users, i), metric);
+        if (boundary != NULL) {
+            boundary->count = 0;
+            boundary->sum = 0;
+        }
+    }
+    for (uint32_t i = 0; i < rollup->experiment_count; i++) {
+        for (uint32_t j = 0; j < rollup->experiments[i].arm_count; j++) {
+            struct arm *arm = &rollup->experiments[i].arms[j];
+            if (metric >= arm->cell_count || arm->cells[metric] == NULL) {
+                continue;
+            }
+            const bool was_dirty = arm->cells[metric]->dirty;
+            cell_free(arm->cells[metric]);
+            arm->cells[metric] = NULL;
+            const enum status status =
+                was_dirty ? STATUS_OK : changed_add(rollup, &(struct cell_name){i, j, metric});
+            if (status != STATUS_OK) {
+                return status;
+            }
+        }
+    }
+    return STATUS_OK;
+}
+
+uint64_t rollup_memory(const struct rollup *rollup)
+{
+    uint64_t bytes = pool_memory(&rollup->vectors) + pool_memory(&rollup->boundaries);
+    for (uint32_t class = 1; class < VECTOR_CLASSES; class++) {
+        bytes += pool_memory(&rollup->days[class]);
+    }
+    for (uint32_t i = 0; i < rollup->experiment_count; i++) {
+        const struct rollup_experiment *experiment = &rollup->experiments[i];
+        bytes += experiment->member_capacity * sizeof(uint32_t);
+        for (uint32_t j = 0; j < experiment->arm_count; j++) {
+            for (uint32_t k = 0; k < experiment->arms[j].cell_count; k++) {
+                bytes += experiment->arms[j].cells[k] != NULL ? cell_memory(experiment->arms[j].cells[k]) : 0;
+            }
+        }
+    }
+    return bytes;
+}

@@ -1,0 +1,174 @@
+/* rollup.h: the aggregates: per-user day vectors, and per experiment, variant and metric the sums over users that any
+ * range of days can be answered from.
+ *
+ * Vector       of (user, metric): for each active day the count of events and the sum x[d] of their values. One for all
+ *              experiments; what an experiment counts is the part from the user's assignment on.
+ * Boundary     of (enrolment, metric): the part of the assignment's own day that lies before the assignment. So the
+ *              enrolment's x[d] is: nothing before that day, vector minus boundary on it, the vector after it.
+ * Cell         of (experiment, variant, metric), over the variant's users u:
+ *                events[d]     count of events                  sums[d]        sum of x_u[d]
+ *                products[d,e] sum of x_u[d] * x_u[e]           (the day-pair matrix; means only)
+ *                first[t]      users whose first active day is t
+ *                follows[p,t]  users active on t whose previous active day is p
+ *              For a range a..b the exact sum over users of (range total)^2 is the sum of products over the square
+ *              a..b; the exact count of distinct active users is the sum over t in a..b of first[t] and of
+ *              follows[p,t] with p < a.
+ * Exactness    x is in millionths, 64 bits; sums and products are 128 bits, added modulo their width, so that order
+ *              never matters and everything can be taken back. `magnitude` adds up |value| over the counting events:
+ *              while it is below 2^63 nothing has wrapped; beyond, the cell says overflow instead of a number.
+ * Cost         an event costs, for each metric it feeds and each enrolment that it counts for, one product a day the
+ *              user was active on. A query costs days^2 additions. Both are flat in events and users.
+ * Threads      One.
+ */
+#ifndef ASSAY_ENGINE_ROLLUP_H
+#define ASSAY_ENGINE_ROLLUP_H
+
+#include "engine/base.h"
+#include "engine/pool.h"
+#include "engine/state.h"
+#include "engine/users.h"
+
+#define VECTOR_CLASSES 16u /* capacities 1 (inside the vector), 2, 4, ... 32,768 days */
+
+struct vector_day {
+    int32_t day;
+    uint32_t count;
+    int64_t sum; /* millionths, modulo 2^64 */
+};
+
+struct vector {
+    uint32_t metric;
+    uint32_t next; /* of the same user, number + 1; 0: none */
+    uint32_t count; /* of days, in ascending order */
+    uint32_t block; /* number in days[class], where there is more than one */
+    struct vector_day inside; /* the only day, where there is one */
+};
+
+struct boundary {
+    uint32_t metric;
+    uint32_t next; /* of the same enrolment, number + 1; 0: none */
+    uint32_t count;
+    int64_t sum;
+};
+
+struct cell {
+    uint32_t day_count;
+    uint32_t day_capacity;
+    int32_t *days;      /* by slot: a day's slot is its order of first appearance */
+    int32_t base_day;
+    uint32_t span;      /* days from base_day on that slot_of covers */
+    uint32_t *slot_of;  /* by day - base_day: slot + 1, or 0 */
+    uint64_t *events;   /* by slot */
+    uint64_t *first;    /* by slot */
+    uint128 *sums;      /* by slot; NULL for proportions */
+    uint64_t *follows;  /* by pair of slots: cell_pair() */
+    uint128 *products;  /* by pair of slots; NULL for proportions */
+    uint128 magnitude;
+    bool has_values;
+    bool dirty;
+};
+
+/* Both orders of two slots share one place: of a pair the earlier day is always the previous one. */
+static inline uint64_t cell_pair(uint32_t a, uint32_t b)
+{
+    const uint64_t high = a > b ? a : b;
+    const uint64_t low = a > b ? b : a;
+    return high * (high + 1) / 2 + low;
+}
+
+/* Users of a variant by the day of their assignment. */
+struct arm {
+    uint64_t users;
+    uint32_t day_count;
+    uint32_t day_capacity;
+    int32_t *days; /* ascending */
+    uint64_t *day_users;
+    struct cell **cells; /* by metric; NULL where it has no events */
+    uint32_t cell_count;
+    bool dirty;
+};
+
+struct rollup_experiment {
+    struct arm *arms;
+    uint32_t arm_count;
+    uint32_t *members; /* enrolment numbers, in the order of the log */
+    uint32_t member_count;
+    uint32_t member_capacity;
+    /* Sums over the members; state.c keeps them. */
+    uint64_t events;
+    uint64_t duplicates;
+    uint64_t before;
+    uint64_t counted;
+};
+
+struct cell_name {
+    uint32_t experiment;
+    uint32_t variant;
+    uint32_t metric; /* ROLLUP_ARM: the arm itself */
+};
+
+#define ROLLUP_ARM UINT32_MAX
+
+struct rollup {
+    struct pool vectors;
+    struct pool boundaries;
+    struct pool days[VECTOR_CLASSES];       /* blocks of 2^class days */
+    uint32_t free_days[VECTOR_CLASSES];     /* lists of given-back blocks, number + 1 */
+    struct rollup_experiment *experiments;
+    uint32_t experiment_count;
+    struct cell_name *changed; /* since the last export */
+    uint32_t changed_count;
+    uint32_t changed_capacity;
+};
+
+MUST_USE enum status rollup_init(struct rollup *rollup);
+void rollup_deinit(struct rollup *rollup); /* a zeroed one is fine */
+/* Makes room for an experiment's arms. Numbers and variants only grow. */
+MUST_USE enum status rollup_grow(struct rollup *rollup, uint32_t experiment, uint32_t variants);
+
+/* The user's vector of a metric, or NULL. */
+struct vector *vector_find(const struct rollup *rollup, const struct user *user, uint32_t metric);
+/* Its days, in ascending order. */
+struct vector_day *vector_days(const struct rollup *rollup, const struct vector *vector);
+struct boundary *boundary_find(const struct rollup *rollup, const struct enrolment *enrolment, uint32_t metric);
+
+/* A new enrolment's user is counted in its arm; `enrolment` is its number. */
+MUST_USE enum status rollup_enrol(struct rollup *rollup, const struct users *users, uint32_t enrolment);
+/* Sets what lies before the assignment on its day. */
+MUST_USE enum status rollup_set_boundary(struct rollup *rollup, struct enrolment *enrolment, uint32_t metric,
+                                         uint32_t count, int64_t sum);
+/* Adds the user's vector of one metric, as the enrolment counts it, to its cell: for an assignment that came after its
+ * events. magnitude: of the values counted. */
+MUST_USE enum status rollup_add_past(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
+                                     uint32_t metric, const struct metric *definition, uint128 magnitude);
+
+/* One event's value for one metric of its user: into the user's vector, and into the cells of every enrolment it counts
+ * for (those that are pending excepted: rollup_add_past() comes later for them). */
+MUST_USE enum status rollup_add(struct rollup *rollup, const struct users *users, uint32_t user, uint32_t metric,
+                                const struct metric *definition, int64_t timestamp_us, int64_t value);
+/* Forgets all vectors, boundaries and cells of a metric: its definition changed. */
+MUST_USE enum status rollup_clear_metric(struct rollup *rollup, const struct users *users, uint32_t metric);
+
+/* NULL where there is none. */
+const struct arm *rollup_arm(const struct rollup *rollup, uint32_t experiment, uint32_t variant);
+const struct cell *rollup_cell(const struct rollup *rollup, const struct cell_name *name);
+/* For loading: an empty one of these, made where missing. */
+MUST_USE enum status rollup_cell_make(struct rollup *rollup, const struct cell_name *name, bool has_values,
+                                      struct cell **out_cell);
+MUST_USE enum status cell_slot_make(struct cell *cell, int32_t day, uint32_t *out_slot);
+MUST_USE enum status arm_add_users(struct arm *arm, int32_t day, uint64_t users);
+MUST_USE enum status vector_make(struct rollup *rollup, struct user *user, uint32_t metric, uint32_t days,
+                                 struct vector **out_vector);
+
+void cell_free(struct cell *cell); /* NULL is fine */
+uint64_t cell_memory(const struct cell *cell);
+/* Slot of a day, or UINT32_MAX. */
+uint32_t cell_slot(const struct cell *cell, int32_t day);
+/* Sums over a range of days, both ends included. */
+void cell_sum(const struct cell *cell, int32_t first_day, int32_t last_day, struct metric_sums *out_sums);
+/* For each of `count` days from first_day on: that day alone, and the range from first_day to it. O(days^2) in all. */
+void cell_series(const struct cell *cell, int32_t first_day, uint32_t count, struct metric_sums *on_day,
+                 struct metric_sums *cumulative);
+uint64_t rollup_memory(const struct rollup *rollup);
+
+#endif

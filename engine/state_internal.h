@@ -1,0 +1,94 @@
+/* state_internal.h: what the parts of the state share: state.c (apply), state_past.c (late facts), state_rows.c (the
+ * durable form), state_results.c (answers). Nobody else includes it.
+ */
+#ifndef ASSAY_ENGINE_STATE_INTERNAL_H
+#define ASSAY_ENGINE_STATE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/event_ids.h"
+#include "engine/pool.h"
+#include "engine/rollup.h"
+#include "engine/state.h"
+#include "engine/users.h"
+
+/* A definition record as it was applied. */
+struct applied_definition {
+    uint64_t lsn;
+    enum record_kind kind;
+    uint8_t version; /* of the payload */
+    struct bytes payload; /* owned */
+};
+
+/* An event type that has occurred. */
+struct seen_type {
+    struct bytes name; /* owned */
+    uint64_t events;   /* duplicates left out */
+};
+
+struct state {
+    struct state_options options;
+    uint64_t next_lsn;
+    struct state_totals totals;
+
+    /* Swapped by the writer, referenced by anyone, both under the mutex; the generation is read without it. */
+    pthread_mutex_t catalog_mutex;
+    struct catalog *catalog;
+    _Atomic uint64_t catalog_generation;
+
+    struct users users;
+    struct event_ids event_ids;
+    struct pool duplicates; /* uint64_t: lsns of duplicate events, ascending */
+    struct rollup rollup;
+    struct seen_type *types; /* the first LIMIT_EVENT_TYPES */
+    uint32_t type_count;
+    struct index_table type_table;
+
+    struct applied_definition *definitions;
+    uint32_t definition_count;
+    uint32_t definition_capacity;
+
+    /* Enrolments whose past is still to be read from the log, ascending. */
+    uint32_t *pending;
+    uint32_t pending_count;
+    uint32_t pending_capacity;
+
+    /* What the next state_export_changes() has to visit. */
+    uint32_t *dirty_users;
+    uint32_t dirty_count;
+    uint32_t dirty_capacity;
+    struct {
+        uint32_t users;
+        uint32_t enrolments;
+        uint32_t event_ids;
+        uint32_t duplicates;
+    } expected; /* while loading: what the meta row promised */
+    uint32_t exported_definitions;
+    uint32_t exported_event_ids;
+    uint32_t exported_duplicates;
+};
+
+/* Appends a number to a growing list. */
+MUST_USE enum status list_append(uint32_t **list, uint32_t *count, uint32_t *capacity, uint32_t number);
+MUST_USE enum status state_mark_user(struct state *state, uint32_t user);
+/* Counts events of a type, remembering it where new. */
+MUST_USE enum status state_see_type(struct state *state, struct bytes name, uint64_t events);
+/* False only where no event of the type was ever applied. */
+bool state_may_have_seen_type(const struct state *state, struct bytes name);
+/* Applies a definition to the catalog. *out_applied is false where its version or name was taken. With `past`, a
+ * metric's history is read from the log. */
+MUST_USE enum status state_apply_definition(struct state *state, const struct record *record, bool past,
+                                            bool *out_applied);
+/* Adds one event to the rollups of the metrics that it feeds. *out_matches: it feeds any. */
+MUST_USE enum status state_feed_metrics(struct state *state, const struct event *event, uint32_t user, bool *out_matches);
+/* Reads the history of a metric that was defined or changed by `record` at lsn. before, after: the catalogs. */
+MUST_USE enum status state_redo_metric(struct state *state, const struct catalog *before, const struct catalog *after,
+                                       uint32_t metric, uint64_t end_lsn);
+static inline struct rollup_experiment *state_experiment(const struct state *state, uint32_t experiment)
+{
+    assert(experiment < state->rollup.experiment_count);
+    return &state->rollup.experiments[experiment];
+}
+
+#endif

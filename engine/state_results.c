@@ -1,0 +1,143 @@
+/* state_results.c: the sums of one experiment for a range of days, copied out of the rollups. */
+#include "engine/state_internal.h"
+
+/* The days that have anything to show: of users or of events, within the range asked for. */
+struct day_range {
+    int32_t first;
+    int32_t last; /* first > last: none */
+};
+
+static void range_include(struct day_range *range, int32_t day, const struct results_query *query)
+{
+    if (day < query->start_day || day > query->end_day) {
+        return;
+    }
+    if (range->first > range->last) {
+        *range = (struct day_range){day, day};
+        return;
+    }
+    range->first = day < range->first ? day : range->first;
+    range->last = day > range->last ? day : range->last;
+}
+
+static struct day_range range_of(const struct state *state, const struct results_query *query, uint32_t variants)
+{
+    struct day_range range = {0, -1};
+    for (uint32_t i = 0; i < variants; i++) {
+        const struct arm *arm = rollup_arm(&state->rollup, query->experiment_index, i);
+        for (uint32_t j = 0; j < arm->day_count; j++) {
+            range_include(&range, arm->days[j], query);
+        }
+        for (uint32_t j = 0; j < query->metric_count; j++) {
+            const struct cell_name name = {query->experiment_index, i, query->metrics[j]};
+            const struct cell *cell = rollup_cell(&state->rollup, &name);
+            for (uint32_t k = 0; cell != NULL && k < cell->day_count; k++) {
+                range_include(&range, cell->days[k], query);
+            }
+        }
+    }
+    return range;
+}
+
+static uint64_t users_until(const struct arm *arm, int64_t day)
+{
+    uint64_t users = 0;
+    for (uint32_t i = 0; i < arm->day_count && arm->days[i] <= day; i++) {
+        users += arm->day_users[i];
+    }
+    return users;
+}
+
+/* Days with their users, and room for the sums: the metrics' arrays of one day lie side by side. */
+static enum status days_make(const struct arm *arm, struct day_range range, uint32_t day_count, uint32_t metric_count,
+                             struct arena *arena, struct variant_sums *variant)
+{
+    variant->days = arena_take_zeroed(arena, day_count * sizeof(*variant->days));
+    struct metric_sums *sums = arena_take_zeroed(arena, day_count * metric_count * 2ull * sizeof(*sums));
+    if (variant->days == NULL || sums == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < day_count; i++) {
+        struct day_sums *day = &variant->days[i];
+        day->day = range.first + (int32_t)i;
+        day->users_total = users_until(arm, day->day);
+        day->users = day->users_total - users_until(arm, (int64_t)day->day - 1);
+        day->on_day = sums + (size_t)i * metric_count * 2;
+        day->cumulative = day->on_day + metric_count;
+    }
+    return STATUS_OK;
+}
+
+static enum status series_fill(const struct cell *cell, uint32_t metric, struct arena *arena,
+                               struct variant_sums *variant, uint32_t day_count)
+{
+    struct metric_sums *on_day = arena_take_zeroed(arena, day_count * sizeof(*on_day));
+    struct metric_sums *cumulative = arena_take_zeroed(arena, day_count * sizeof(*cumulative));
+    if (on_day == NULL || cumulative == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    cell_series(cell, variant->days[0].day, day_count, on_day, cumulative);
+    for (uint32_t i = 0; i < day_count; i++) {
+        variant->days[i].on_day[metric] = on_day[i];
+        variant->days[i].cumulative[metric] = cumulative[i];
+    }
+    return STATUS_OK;
+}
+
+static enum status variant_fill(const struct state *state, const struct results_query *query, uint32_t number,
+                                struct day_range range, struct arena *arena, struct results_data *data)
+{
+    struct variant_sums *variant = &data->variants[number];
+    const struct arm *arm = rollup_arm(&state->rollup, query->experiment_index, number);
+    const uint32_t day_count = query->series ? data->day_count : 0;
+    variant->users = users_until(arm, query->end_day);
+    variant->metrics = arena_take_zeroed(arena, (query->metric_count + 1ull) * sizeof(*variant->metrics));
+    if (variant->metrics == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    enum status status = STATUS_OK;
+    if (day_count != 0) {
+        status = days_make(arm, range, day_count, query->metric_count, arena, variant);
+    }
+    for (uint32_t i = 0; i < query->metric_count && status == STATUS_OK; i++) {
+        const struct cell_name name = {query->experiment_index, number, query->metrics[i]};
+        const struct cell *cell = rollup_cell(&state->rollup, &name);
+        if (cell != NULL) {
+            cell_sum(cell, query->start_day, query->end_day, &variant->metrics[i]);
+        }
+        if (cell != NULL && day_count != 0) {
+            status = series_fill(cell, i, arena, variant, day_count);
+        }
+    }
+    return status;
+}
+
+enum status state_results(const struct state *state, const struct results_query *query, struct arena *arena,
+                          struct results_data *out_data)
+{
+    assert(state->pending_count == 0);
+    if (query->experiment_index >= state->catalog->experiment_count) {
+        return STATUS_NOT_FOUND;
+    }
+    const struct experiment *experiment = state->catalog->experiments[query->experiment_index]->current;
+    const struct day_range range = range_of(state, query, experiment->variant_count);
+    const struct rollup_experiment *entry = state_experiment(state, query->experiment_index);
+    struct results_data data = {.lsn = state->next_lsn,
+                                .experiment_version = experiment->version,
+                                .variant_count = experiment->variant_count,
+                                .day_count = range.first > range.last ? 0 : (uint32_t)(range.last - range.first + 1),
+                                .first_day = range.first,
+                                .events_counted = entry->counted,
+                                .events_before_assignment = entry->before,
+                                .events_filtered = entry->events - entry->before - entry->counted,
+                                .events_duplicate = entry->duplicates};
+    data.variants = arena_take_zeroed(arena, data.variant_count * sizeof(*data.variants));
+    enum status status = data.variants != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+    for (uint32_t i = 0; i < data.variant_count && status == STATUS_OK; i++) {
+        status = variant_fill(state, query, i, range, arena, &data);
+    }
+    if (status == STATUS_OK) {
+        *out_data = data;
+    }
+    return status;
+}

@@ -1,0 +1,856 @@
+/* state_rows.c: the durable form of the state: rows of (table, key, value), msgpack values, big-endian keys so that key
+ * order is number order. One encoder a table serves checkpoints, verify and loading. docs/format.md has the shapes.
+ *
+ *   meta         "state"                      [next lsn, store id, hash seed, users, enrolments, event ids, duplicates,
+ *                                              events, events duplicate, events mismatched, [[type, events], ...]]
+ *   definitions  lsn u64                      [kind, version of the payload, payload]
+ *   users        user u32                     [id, events, duplicates, last timestamp, [enrolment...], [vector...]]
+ *                enrolment: [experiment, version, variant, forced, assigned at, lsn, before, counted,
+ *                            [metric, count, sum, ...]]      vector: [metric, day, count, sum, ...]
+ *   cells        experiment, variant, metric  metric u32 max: [day, users, ...]; else [has values, magnitude,
+ *                u32 each                      [day, events, first(, sum)], ..., [follows(, product), ...]]
+ *   event_ids    chunk u32                    binary: 20 bytes an id: fingerprint low, high u64, body u32
+ *   duplicates   chunk u32                    binary: lsns u64
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/state_internal.h"
+
+#define IDS_PER_ROW 4096u
+#define ID_SIZE     20u
+
+struct row_writer {
+    struct pack_writer writer;
+    state_row_visit *visit;
+    void *context;
+};
+
+const char *state_table_name(enum state_table table)
+{
+    static const char *const names[] = {[TABLE_META] = "meta",           [TABLE_DEFINITIONS] = "definitions",
+                                        [TABLE_USERS] = "users",         [TABLE_CELLS] = "cells",
+                                        [TABLE_EVENT_IDS] = "event_ids", [TABLE_DUPLICATES] = "duplicates"};
+    static_assert(COUNT_OF(names) == STATE_TABLE_END, "a name for each table");
+    return (unsigned)table < STATE_TABLE_END ? names[table] : "unknown";
+}
+
+static void key_put(uint8_t *to, uint64_t value, size_t size)
+{
+    for (size_t i = size; i-- > 0;) {
+        to[i] = (uint8_t)value;
+        value >>= 8;
+    }
+}
+
+static uint64_t key_get(struct bytes key, size_t at, size_t size)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < size; i++) {
+        value = value << 8 | key.data[at + i];
+    }
+    return value;
+}
+
+/* ---- encoding ---- */
+
+/* Encodes by calling encode again with twice the room until it fits, then visits. */
+static enum status row_emit(struct row_writer *rows, enum state_table table, struct bytes key,
+                            void (*encode)(const struct state *state, const void *what, struct pack_writer *writer),
+                            const struct state *state, const void *what)
+{
+    for (;;) {
+        rows->writer.size = 0;
+        rows->writer.overflow = false;
+        encode(state, what, &rows->writer);
+        if (!rows->writer.overflow) {
+            return rows->visit(rows->context, table, key, bytes_of(rows->writer.data, rows->writer.size));
+        }
+        const size_t capacity = rows->writer.capacity * 2;
+        uint8_t *grown = realloc(rows->writer.data, capacity);
+        if (grown == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        rows->writer.data = grown;
+        rows->writer.capacity = capacity;
+    }
+}
+
+static void pack_wide(struct pack_writer *writer, uint128 value)
+{
+    pack_bin(writer, bytes_of(&value, sizeof(value)));
+}
+
+static void meta_encode(const struct state *state, const void *what, struct pack_writer *writer)
+{
+    (void)what;
+    pack_array(writer, 11);
+    pack_uint(writer, state->next_lsn);
+    pack_bin(writer, bytes_of(&state->options.store_id, sizeof(struct uuid)));
+    pack_uint(writer, state->options.hash_seed);
+    pack_uint(writer, state->users.users.count);
+    pack_uint(writer, state->users.enrolments.count);
+    pack_uint(writer, state->event_ids.prints.count);
+    pack_uint(writer, state->duplicates.count);
+    pack_uint(writer, state->totals.events);
+    pack_uint(writer, state->totals.events_duplicate);
+    pack_uint(writer, state->totals.events_mismatched);
+    pack_array(writer, state->type_count);
+    for (uint32_t i = 0; i < state->type_count; i++) {
+        pack_array(writer, 2);
+        pack_text(writer, state->types[i].name);
+        pack_uint(writer, state->types[i].events);
+    }
+}
+
+static void definition_row_encode(const struct state *state, const void *what, struct pack_writer *writer)
+{
+    (void)state;
+    const struct applied_definition *definition = what;
+    pack_array(writer, 3);
+    pack_uint(writer, (uint64_t)definition->kind);
+    pack_uint(writer, definition->version);
+    pack_bin(writer, definition->payload);
+}
+
+/* Numbers of a linked list in ascending order of some field: lists are short, so select the next greater each time. */
+static uint32_t enrolment_after(const struct state *state, const struct user *user, int64_t last_experiment)
+{
+    uint32_t best = UINT32_MAX;
+    uint32_t at = atomic_load_explicit(&user->enrolments, memory_order_relaxed);
+    while (at != 0) {
+        const struct enrolment *enrolment = enrolment_at(&state->users, at - 1);
+        const bool after = (int64_t)enrolment->experiment > last_experiment;
+        if (after && (best == UINT32_MAX || enrolment->experiment < enrolment_at(&state->users, best)->experiment)) {
+            best = at - 1;
+        }
+        at = enrolment->next;
+    }
+    return best;
+}
+
+static const struct boundary *boundary_after(const struct state *state, const struct enrolment *enrolment, int64_t last)
+{
+    const struct boundary *best = NULL;
+    for (uint32_t at = enrolment->boundary; at != 0;) {
+        const struct boundary *boundary = pool_at(&state->rollup.boundaries, at - 1);
+        const bool after = boundary->count != 0 && (int64_t)boundary->metric > last;
+        if (after && (best == NULL || boundary->metric < best->metric)) {
+            best = boundary;
+        }
+        at = boundary->next;
+    }
+    return best;
+}
+
+static const struct vector *vector_after(const struct state *state, const struct user *user, int64_t last)
+{
+    const struct vector *best = NULL;
+    for (uint32_t at = user->vectors; at != 0;) {
+        const struct vector *vector = pool_at(&state->rollup.vectors, at - 1);
+        const bool after = vector->count != 0 && (int64_t)vector->metric > last;
+        if (after && (best == NULL || vector->metric < best->metric)) {
+            best = vector;
+        }
+        at = vector->next;
+    }
+    return best;
+}
+
+static void enrolment_encode(const struct state *state, const struct enrolment *enrolment, struct pack_writer *writer)
+{
+    pack_array(writer, 9);
+    pack_uint(writer, enrolment->experiment);
+    pack_uint(writer, enrolment->version);
+    pack_uint(writer, enrolment->variant);
+    pack_bool(writer, enrolment->forced);
+    pack_int(writer, enrolment->assigned_at_us);
+    pack_uint(writer, enrolment->lsn);
+    pack_uint(writer, enrolment->before);
+    pack_uint(writer, enrolment->counted);
+    const size_t place = pack_array_begin(writer);
+    uint32_t count = 0;
+    const struct boundary *boundary = boundary_after(state, enrolment, -1);
+    for (; boundary != NULL; boundary = boundary_after(state, enrolment, boundary->metric)) {
+        pack_uint(writer, boundary->metric);
+        pack_uint(writer, boundary->count);
+        pack_int(writer, boundary->sum);
+        count += 3;
+    }
+    pack_container_end(writer, place, count);
+}
+
+static void user_encode(const struct state *state, const void *what, struct pack_writer *writer)
+{
+    const struct user *user = what;
+    pack_array(writer, 6);
+    pack_text(writer, bytes_of(user->id, user->id_size));
+    pack_uint(writer, user->events);
+    pack_uint(writer, user->duplicates);
+    pack_int(writer, user->last_timestamp_us);
+    const size_t enrolments = pack_array_begin(writer);
+    uint32_t count = 0;
+    uint32_t number = enrolment_after(state, user, -1);
+    while (number != UINT32_MAX) {
+        const struct enrolment *enrolment = enrolment_at(&state->users, number);
+        enrolment_encode(state, enrolment, writer);
+        count++;
+        number = enrolment_after(state, user, enrolment->experiment);
+    }
+    pack_container_end(writer, enrolments, count);
+    const size_t vectors = pack_array_begin(writer);
+    count = 0;
+    const struct vector *vector = vector_after(state, user, -1);
+    for (; vector != NULL; vector = vector_after(state, user, vector->metric)) {
+        pack_array(writer, 1 + 3 * vector->count);
+        pack_uint(writer, vector->metric);
+        const struct vector_day *days = vector_days(&state->rollup, vector);
+        for (uint32_t i = 0; i < vector->count; i++) {
+            pack_int(writer, days[i].day);
+            pack_uint(writer, days[i].count);
+            pack_int(writer, days[i].sum);
+        }
+        count++;
+    }
+    pack_container_end(writer, vectors, count);
+}
+
+static void arm_encode(const struct arm *arm, struct pack_writer *writer)
+{
+    pack_array(writer, 2 * arm->day_count);
+    for (uint32_t i = 0; i < arm->day_count; i++) {
+        pack_int(writer, arm->days[i]);
+        pack_uint(writer, arm->day_users[i]);
+    }
+}
+
+/* A day without events is left out: it may be there only because of the order in which things came. */
+static uint32_t cell_days_used(const struct cell *cell, uint32_t *slots)
+{
+    uint32_t used = 0;
+    for (uint32_t offset = 0; offset < cell->span; offset++) {
+        const uint32_t slot = cell->slot_of[offset];
+        if (slot != 0 && cell->events[slot - 1] != 0) {
+            slots[used++] = slot - 1;
+        }
+    }
+    return used;
+}
+
+static void matrices_encode(const struct cell *cell, struct pack_writer *writer)
+{
+    uint32_t *slots = malloc((cell->day_count + 1ull) * sizeof(*slots));
+    if (slots == NULL) {
+        writer->overflow = true; /* tried again with more room, until memory is really out */
+        return;
+    }
+    const uint32_t days = cell_days_used(cell, slots);
+    pack_array(writer, 4);
+    pack_bool(writer, cell->has_values);
+    pack_wide(writer, cell->magnitude);
+    pack_array(writer, days * (cell->has_values ? 4 : 3));
+    for (uint32_t i = 0; i < days; i++) {
+        pack_int(writer, cell->days[slots[i]]);
+        pack_uint(writer, cell->events[slots[i]]);
+        pack_uint(writer, cell->first[slots[i]]);
+        if (cell->has_values) {
+            pack_wide(writer, cell->sums[slots[i]]);
+        }
+    }
+    pack_array(writer, days * (days + 1) / 2 * (cell->has_values ? 2 : 1));
+    for (uint32_t i = 0; i < days; i++) {
+        for (uint32_t j = 0; j <= i; j++) {
+            const uint64_t pair = cell_pair(slots[i], slots[j]);
+            pack_uint(writer, cell->follows[pair]);
+            if (cell->has_values) {
+                pack_wide(writer, cell->products[pair]);
+            }
+        }
+    }
+    free(slots);
+}
+
+static void cell_encode(const struct state *state, const void *what, struct pack_writer *writer)
+{
+    const struct cell_name *name = what;
+    if (name->metric == ROLLUP_ARM) {
+        arm_encode(rollup_arm(&state->rollup, name->experiment, name->variant), writer);
+        return;
+    }
+    const struct cell *cell = rollup_cell(&state->rollup, name);
+    if (cell != NULL) {
+        matrices_encode(cell, writer);
+    } else {
+        pack_nil(writer); /* it was, and was taken back: the row goes */
+    }
+}
+
+static void event_ids_encode(const struct state *state, const void *what, struct pack_writer *writer)
+{
+    const uint32_t first = *(const uint32_t *)what * IDS_PER_ROW;
+    const uint32_t end = (uint32_t)size_min(first + IDS_PER_ROW, state->event_ids.prints.count);
+    const size_t size = (end - first) * (size_t)ID_SIZE;
+    if (writer->capacity < size) {
+        writer->overflow = true;
+        return;
+    }
+    for (uint32_t i = first; i < end; i++) {
+        uint8_t *to = writer->data + (i - first) * (size_t)ID_SIZE;
+        const struct event_print *print = pool_at(&state->event_ids.prints, i);
+        const uint32_t *body = pool_at(&state->event_ids.bodies, i);
+        store_u64(to, print->low);
+        store_u64(to + 8, print->high);
+        store_u32(to + 16, *body);
+    }
+    writer->size = size;
+}
+
+static void duplicates_encode(const struct state *state, const void *what, struct pack_writer *writer)
+{
+    const uint32_t first = *(const uint32_t *)what * IDS_PER_ROW;
+    const uint32_t end = (uint32_t)size_min(first + IDS_PER_ROW, state->duplicates.count);
+    const size_t size = (end - first) * sizeof(uint64_t);
+    if (writer->capacity < size) {
+        writer->overflow = true;
+        return;
+    }
+    for (uint32_t i = first; i < end; i++) {
+        store_u64(writer->data + (i - first) * sizeof(uint64_t), *(const uint64_t *)pool_at(&state->duplicates, i));
+    }
+    writer->size = size;
+}
+
+static enum status emit_meta(struct row_writer *rows, const struct state *state)
+{
+    return row_emit(rows, TABLE_META, bytes_of_text("state"), meta_encode, state, NULL);
+}
+
+static enum status emit_definitions(struct row_writer *rows, const struct state *state, uint32_t from)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t i = from; i < state->definition_count && status == STATUS_OK; i++) {
+        uint8_t key[8];
+        key_put(key, state->definitions[i].lsn, sizeof(key));
+        status = row_emit(rows, TABLE_DEFINITIONS, bytes_of(key, sizeof(key)), definition_row_encode, state,
+                          &state->definitions[i]);
+    }
+    return status;
+}
+
+static enum status emit_user(struct row_writer *rows, const struct state *state, uint32_t number)
+{
+    uint8_t key[4];
+    key_put(key, number, sizeof(key));
+    return row_emit(rows, TABLE_USERS, bytes_of(key, sizeof(key)), user_encode, state, user_at(&state->users, number));
+}
+
+static enum status emit_cell(struct row_writer *rows, const struct state *state, const struct cell_name *name)
+{
+    uint8_t key[12];
+    key_put(key, name->experiment, 4);
+    key_put(key + 4, name->variant, 4);
+    key_put(key + 8, name->metric, 4);
+    return row_emit(rows, TABLE_CELLS, bytes_of(key, sizeof(key)), cell_encode, state, name);
+}
+
+/* Rows of fixed-size entries: from the one that holds entry `from` to the last of `count`. */
+static enum status emit_chunks(struct row_writer *rows, const struct state *state, enum state_table table,
+                               uint32_t from, uint32_t count)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t chunk = from / IDS_PER_ROW; (uint64_t)chunk * IDS_PER_ROW < count && status == STATUS_OK; chunk++) {
+        uint8_t key[4];
+        key_put(key, chunk, sizeof(key));
+        status = row_emit(rows, table, bytes_of(key, sizeof(key)),
+                          table == TABLE_EVENT_IDS ? event_ids_encode : duplicates_encode, state, &chunk);
+    }
+    return status;
+}
+
+static enum status emit_all_cells(struct row_writer *rows, const struct state *state)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < state->rollup.experiment_count; i++) {
+        const struct rollup_experiment *experiment = &state->rollup.experiments[i];
+        for (uint32_t j = 0; j < experiment->arm_count && status == STATUS_OK; j++) {
+            const struct arm *arm = &experiment->arms[j];
+            for (uint32_t k = 0; k < arm->cell_count && status == STATUS_OK; k++) {
+                if (arm->cells[k] != NULL) {
+                    status = emit_cell(rows, state, &(struct cell_name){i, j, k});
+                }
+            }
+            if (arm->day_count != 0 && status == STATUS_OK) {
+                status = emit_cell(rows, state, &(struct cell_name){i, j, ROLLUP_ARM});
+            }
+        }
+    }
+    return status;
+}
+
+static enum status row_writer_open(struct row_writer *rows, state_row_visit *visit, void *context)
+{
+    const size_t capacity = 128 * 1024;
+    *rows = (struct row_writer){.visit = visit, .context = context};
+    uint8_t *buffer = malloc(capacity);
+    if (buffer == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    rows->writer = pack_writer_on(buffer, capacity);
+    return STATUS_OK;
+}
+
+enum status state_export(struct state *state, state_row_visit *visit, void *context)
+{
+    assert(state->pending_count == 0);
+    struct row_writer rows;
+    enum status status = row_writer_open(&rows, visit, context);
+    if (status == STATUS_OK) {
+        status = emit_meta(&rows, state);
+    }
+    if (status == STATUS_OK) {
+        status = emit_definitions(&rows, state, 0);
+    }
+    for (uint32_t i = 0; i < state->users.users.count && status == STATUS_OK; i++) {
+        status = emit_user(&rows, state, i);
+    }
+    if (status == STATUS_OK) {
+        status = emit_all_cells(&rows, state);
+    }
+    if (status == STATUS_OK) {
+        status = emit_chunks(&rows, state, TABLE_EVENT_IDS, 0, state->event_ids.prints.count);
+    }
+    if (status == STATUS_OK) {
+        status = emit_chunks(&rows, state, TABLE_DUPLICATES, 0, state->duplicates.count);
+    }
+    free(rows.writer.data);
+    return status;
+}
+
+/* Visits the changed cells and counts them as exported. */
+static enum status emit_changed_cells(struct row_writer *rows, struct state *state)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < state->rollup.changed_count && status == STATUS_OK; i++) {
+        const struct cell_name *name = &state->rollup.changed[i];
+        struct arm *arm = &state->rollup.experiments[name->experiment].arms[name->variant];
+        if (name->metric == ROLLUP_ARM) {
+            arm->dirty = false;
+        } else if (arm->cells[name->metric] != NULL) {
+            arm->cells[name->metric]->dirty = false;
+        }
+        status = emit_cell(rows, state, name);
+    }
+    state->rollup.changed_count = 0;
+    return status;
+}
+
+enum status state_export_changes(struct state *state, state_row_visit *visit, void *context)
+{
+    assert(state->pending_count == 0);
+    struct row_writer rows;
+    enum status status = row_writer_open(&rows, visit, context);
+    if (status == STATUS_OK) {
+        status = emit_meta(&rows, state);
+    }
+    if (status == STATUS_OK) {
+        status = emit_definitions(&rows, state, state->exported_definitions);
+    }
+    for (uint32_t i = 0; i < state->dirty_count && status == STATUS_OK; i++) {
+        user_at(&state->users, state->dirty_users[i])->dirty = false;
+        status = emit_user(&rows, state, state->dirty_users[i]);
+    }
+    if (status == STATUS_OK) {
+        status = emit_changed_cells(&rows, state);
+    }
+    if (status == STATUS_OK && state->exported_event_ids != state->event_ids.prints.count) {
+        status = emit_chunks(&rows, state, TABLE_EVENT_IDS, state->exported_event_ids, state->event_ids.prints.count);
+    }
+    if (status == STATUS_OK && state->exported_duplicates != state->duplicates.count) {
+        status = emit_chunks(&rows, state, TABLE_DUPLICATES, state->exported_duplicates, state->duplicates.count);
+    }
+    state->dirty_count = 0;
+    state->exported_definitions = state->definition_count;
+    state->exported_event_ids = state->event_ids.prints.count;
+    state->exported_duplicates = state->duplicates.count;
+    free(rows.writer.data);
+    return status;
+}
+
+/* ---- loading ---- */
+
+/* Typed reads of 32 bits; a value beyond fails the cursor. */
+static uint32_t read_u32(struct pack_cursor *cursor)
+{
+    uint64_t value = 0;
+    if (pack_read_uint(cursor, &value) && value > UINT32_MAX) {
+        cursor->failed = true;
+    }
+    return (uint32_t)value;
+}
+
+static uint128 read_wide(struct pack_cursor *cursor)
+{
+    struct bytes bytes = {0};
+    uint128 value = 0;
+    if (pack_read_bin(cursor, &bytes) && bytes.size == sizeof(value)) {
+        memcpy(&value, bytes.data, sizeof(value));
+    } else {
+        cursor->failed = true;
+    }
+    return value;
+}
+
+static enum status cursor_end(const struct pack_cursor *cursor)
+{
+    return !cursor->failed && cursor->at == cursor->end ? STATUS_OK : STATUS_DAMAGED;
+}
+
+/* The counts of the meta row are checked against what was loaded by state_import_end(). */
+static enum status meta_import(struct state *state, struct bytes value)
+{
+    struct pack_cursor cursor = pack_cursor_on(value);
+    uint32_t fields = 0;
+    struct bytes store_id = {0};
+    uint64_t hash_seed = 0;
+    pack_read_array(&cursor, &fields);
+    pack_read_uint(&cursor, &state->next_lsn);
+    pack_read_bin(&cursor, &store_id);
+    pack_read_uint(&cursor, &hash_seed);
+    state->expected.users = read_u32(&cursor);
+    state->expected.enrolments = read_u32(&cursor);
+    state->expected.event_ids = read_u32(&cursor);
+    state->expected.duplicates = read_u32(&cursor);
+    pack_read_uint(&cursor, &state->totals.events);
+    pack_read_uint(&cursor, &state->totals.events_duplicate);
+    pack_read_uint(&cursor, &state->totals.events_mismatched);
+    uint32_t types = 0;
+    pack_read_array(&cursor, &types);
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < types && !cursor.failed && status == STATUS_OK; i++) {
+        uint32_t pair = 0;
+        struct bytes name = {0};
+        uint64_t events = 0;
+        if (pack_read_array(&cursor, &pair) && pack_read_text(&cursor, &name) && pack_read_uint(&cursor, &events)) {
+            status = name.size != 0 ? state_see_type(state, name, events) : STATUS_DAMAGED;
+        }
+    }
+    if (status == STATUS_OK) {
+        status = cursor_end(&cursor);
+    }
+    if (status == STATUS_OK && (fields != 11 || store_id.size != sizeof(struct uuid) ||
+                                memcmp(store_id.data, &state->options.store_id, store_id.size) != 0 ||
+                                hash_seed != state->options.hash_seed)) {
+        status = STATUS_DAMAGED; /* of another store */
+    }
+    return status;
+}
+
+static enum status definition_import(struct state *state, struct bytes key, struct bytes value)
+{
+    struct pack_cursor cursor = pack_cursor_on(value);
+    uint32_t fields = 0;
+    struct record record = {.lsn = key.size == 8 ? key_get(key, 0, 8) : 0};
+    pack_read_array(&cursor, &fields);
+    const uint32_t kind = read_u32(&cursor);
+    record.version = (uint8_t)read_u32(&cursor);
+    pack_read_bin(&cursor, &record.payload);
+    const bool known = kind == RECORD_EXPERIMENT || kind == RECORD_METRIC || kind == RECORD_TOKEN;
+    if (cursor_end(&cursor) != STATUS_OK || record.lsn == 0 || !known) {
+        return STATUS_DAMAGED;
+    }
+    record.kind = (enum record_kind)kind;
+    bool applied = false;
+    const enum status status = state_apply_definition(state, &record, false, &applied);
+    return status == STATUS_OK && !applied ? STATUS_DAMAGED : status;
+}
+
+static enum status enrolment_import(struct state *state, uint32_t user_number, struct pack_cursor *cursor)
+{
+    uint32_t fields = 0;
+    pack_read_array(cursor, &fields);
+    struct enrolment enrolment = {.user = user_number};
+    enrolment.experiment = read_u32(cursor);
+    enrolment.version = read_u32(cursor);
+    enrolment.variant = (uint16_t)read_u32(cursor);
+    pack_read_bool(cursor, &enrolment.forced);
+    pack_read_int(cursor, &enrolment.assigned_at_us);
+    pack_read_uint(cursor, &enrolment.lsn);
+    enrolment.before = read_u32(cursor);
+    enrolment.counted = read_u32(cursor);
+    uint32_t boundaries = 0;
+    pack_read_array(cursor, &boundaries);
+    if (cursor->failed || fields != 9 || boundaries % 3 != 0 ||
+        rollup_arm(&state->rollup, enrolment.experiment, enrolment.variant) == NULL) {
+        return STATUS_DAMAGED;
+    }
+    uint32_t number = 0;
+    enum status status = enrolment_add(&state->users, &enrolment, &number);
+    for (uint32_t i = 0; i < boundaries / 3 && status == STATUS_OK; i++) {
+        const uint32_t metric = read_u32(cursor);
+        const uint32_t count = read_u32(cursor);
+        int64_t sum = 0;
+        pack_read_int(cursor, &sum);
+        status = rollup_set_boundary(&state->rollup, enrolment_at(&state->users, number), metric, count, sum);
+    }
+    if (status == STATUS_OK) {
+        const struct user *user = user_at(&state->users, user_number);
+        struct rollup_experiment *experiment = state_experiment(state, enrolment.experiment);
+        experiment->events += user->events;
+        experiment->duplicates += user->duplicates;
+        experiment->before += enrolment.before;
+        experiment->counted += enrolment.counted;
+        state->totals.assignments++;
+    }
+    return status;
+}
+
+static enum status vector_import(struct state *state, struct user *user, struct pack_cursor *cursor)
+{
+    uint32_t fields = 0;
+    pack_read_array(cursor, &fields);
+    const uint32_t metric = read_u32(cursor);
+    if (cursor->failed || fields < 4 || fields % 3 != 1 || metric >= state->catalog->metric_count) {
+        return STATUS_DAMAGED;
+    }
+    struct vector *vector = NULL;
+    const enum status status = vector_make(&state->rollup, user, metric, fields / 3, &vector);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct vector_day *days = vector_days(&state->rollup, vector);
+    for (uint32_t i = 0; i < vector->count; i++) {
+        int64_t day = 0;
+        pack_read_int(cursor, &day);
+        days[i].day = (int32_t)day;
+        days[i].count = read_u32(cursor);
+        pack_read_int(cursor, &days[i].sum);
+    }
+    return cursor->failed ? STATUS_DAMAGED : STATUS_OK;
+}
+
+static enum status user_import(struct state *state, struct bytes key, struct bytes value)
+{
+    struct pack_cursor cursor = pack_cursor_on(value);
+    uint32_t fields = 0;
+    struct bytes id = {0};
+    pack_read_array(&cursor, &fields);
+    pack_read_text(&cursor, &id);
+    if (cursor.failed || fields != 6 || key.size != 4 || key_get(key, 0, 4) != state->users.users.count ||
+        id.size == 0 || id.size > LIMIT_USER_ID) {
+        return STATUS_DAMAGED;
+    }
+    uint32_t number = 0;
+    enum status status = user_find_or_add(&state->users, id, user_hash(&state->users, id), &number);
+    if (status != STATUS_OK || number + 1 != state->users.users.count) {
+        return status != STATUS_OK ? status : STATUS_DAMAGED; /* the same id twice */
+    }
+    struct user *user = user_at(&state->users, number);
+    user->events = read_u32(&cursor);
+    user->duplicates = read_u32(&cursor);
+    pack_read_int(&cursor, &user->last_timestamp_us);
+    uint32_t count = 0;
+    pack_read_array(&cursor, &count);
+    for (uint32_t i = 0; i < count && status == STATUS_OK; i++) {
+        status = enrolment_import(state, number, &cursor);
+    }
+    count = 0;
+    pack_read_array(&cursor, &count);
+    for (uint32_t i = 0; i < count && status == STATUS_OK; i++) {
+        status = vector_import(state, user, &cursor);
+    }
+    return status == STATUS_OK ? cursor_end(&cursor) : status;
+}
+
+static enum status arm_import(struct state *state, const struct cell_name *name, struct bytes value)
+{
+    struct pack_cursor cursor = pack_cursor_on(value);
+    uint32_t fields = 0;
+    pack_read_array(&cursor, &fields);
+    enum status status = fields % 2 == 0 ? STATUS_OK : STATUS_DAMAGED;
+    struct arm *arm = &state->rollup.experiments[name->experiment].arms[name->variant];
+    for (uint32_t i = 0; i < fields / 2 && status == STATUS_OK && !cursor.failed; i++) {
+        int64_t day = 0;
+        uint64_t users = 0;
+        pack_read_int(&cursor, &day);
+        pack_read_uint(&cursor, &users);
+        status = arm_add_users(arm, (int32_t)day, users);
+    }
+    return status == STATUS_OK ? cursor_end(&cursor) : status;
+}
+
+static enum status matrices_import(struct cell *cell, struct pack_cursor *cursor, uint32_t fields)
+{
+    const uint32_t per_day = cell->has_values ? 4 : 3;
+    const uint32_t days = fields / per_day;
+    for (uint32_t i = 0; i < days; i++) {
+        int64_t day = 0;
+        uint32_t slot = 0;
+        pack_read_int(cursor, &day);
+        const enum status status = cursor->failed ? STATUS_DAMAGED : cell_slot_make(cell, (int32_t)day, &slot);
+        if (status != STATUS_OK || slot != i) {
+            return status != STATUS_OK ? status : STATUS_DAMAGED;
+        }
+        pack_read_uint(cursor, &cell->events[slot]);
+        pack_read_uint(cursor, &cell->first[slot]);
+        if (cell->has_values) {
+            cell->sums[slot] = read_wide(cursor);
+        }
+    }
+    uint32_t pairs = 0;
+    pack_read_array(cursor, &pairs);
+    if (cursor->failed || fields % per_day != 0 || pairs != days * (days + 1) / 2 * (cell->has_values ? 2 : 1)) {
+        return STATUS_DAMAGED;
+    }
+    /* Slots were given in day order, so the pairs come in the order of their places. */
+    for (uint64_t pair = 0; pair < (uint64_t)days * (days + 1) / 2; pair++) {
+        pack_read_uint(cursor, &cell->follows[pair]);
+        if (cell->has_values) {
+            cell->products[pair] = read_wide(cursor);
+        }
+    }
+    return STATUS_OK;
+}
+
+static enum status cell_import(struct state *state, struct bytes key, struct bytes value)
+{
+    if (key.size != 12) {
+        return STATUS_DAMAGED;
+    }
+    const struct cell_name name = {(uint32_t)key_get(key, 0, 4), (uint32_t)key_get(key, 4, 4),
+                                   (uint32_t)key_get(key, 8, 4)};
+    if (rollup_arm(&state->rollup, name.experiment, name.variant) == NULL) {
+        return STATUS_DAMAGED;
+    }
+    if (name.metric == ROLLUP_ARM) {
+        return arm_import(state, &name, value);
+    }
+    struct pack_cursor cursor = pack_cursor_on(value);
+    uint32_t fields = 0;
+    bool has_values = false;
+    pack_read_array(&cursor, &fields);
+    pack_read_bool(&cursor, &has_values);
+    const uint128 magnitude = read_wide(&cursor);
+    uint32_t days = 0;
+    pack_read_array(&cursor, &days);
+    if (cursor.failed || fields != 4 || name.metric >= state->catalog->metric_count) {
+        return STATUS_DAMAGED;
+    }
+    struct cell *cell = NULL;
+    enum status status = rollup_cell_make(&state->rollup, &name, has_values, &cell);
+    if (status == STATUS_OK) {
+        cell->magnitude = magnitude;
+        status = matrices_import(cell, &cursor, days);
+    }
+    return status == STATUS_OK ? cursor_end(&cursor) : status;
+}
+
+static enum status event_ids_import(struct state *state, struct bytes value)
+{
+    if (value.size % ID_SIZE != 0) {
+        return STATUS_DAMAGED;
+    }
+    for (size_t at = 0; at < value.size; at += ID_SIZE) {
+        const struct event_print print = {load_u64(value.data + at), load_u64(value.data + at + 8)};
+        enum event_ids_answer answer = EVENT_ID_NEW;
+        const enum status status = event_ids_add(&state->event_ids, print, load_u32(value.data + at + 16), &answer);
+        if (status != STATUS_OK || answer != EVENT_ID_NEW) {
+            return status != STATUS_OK ? status : STATUS_DAMAGED;
+        }
+    }
+    return STATUS_OK;
+}
+
+static enum status duplicates_import(struct state *state, struct bytes value)
+{
+    enum status status = value.size % sizeof(uint64_t) == 0 ? STATUS_OK : STATUS_DAMAGED;
+    for (size_t at = 0; at < value.size && status == STATUS_OK; at += sizeof(uint64_t)) {
+        uint32_t number = 0;
+        status = pool_append(&state->duplicates, &number);
+        if (status == STATUS_OK) {
+            *(uint64_t *)pool_at(&state->duplicates, number) = load_u64(value.data + at);
+        }
+    }
+    return status;
+}
+
+enum status state_import(struct state *state, enum state_table table, struct bytes key, struct bytes value)
+{
+    switch (table) {
+    case TABLE_META:
+        return meta_import(state, value);
+    case TABLE_DEFINITIONS:
+        return definition_import(state, key, value);
+    case TABLE_USERS:
+        return user_import(state, key, value);
+    case TABLE_CELLS:
+        return cell_import(state, key, value);
+    case TABLE_EVENT_IDS:
+        return event_ids_import(state, value);
+    case TABLE_DUPLICATES:
+        return duplicates_import(state, value);
+    }
+    return STATUS_DAMAGED;
+}
+
+struct member_order {
+    uint64_t lsn;
+    uint32_t enrolment;
+};
+
+static int member_compare(const void *a, const void *b)
+{
+    const struct member_order *left = a;
+    const struct member_order *right = b;
+    return (left->lsn > right->lsn) - (left->lsn < right->lsn);
+}
+
+/* Members in the order of the log: users came in another. */
+static enum status members_import(struct state *state)
+{
+    const uint32_t count = state->users.enrolments.count;
+    struct member_order *order = malloc((count + 1ull) * sizeof(*order));
+    if (order == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        order[i] = (struct member_order){enrolment_at(&state->users, i)->lsn, i};
+    }
+    qsort(order, count, sizeof(*order), member_compare);
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < count && status == STATUS_OK; i++) {
+        const uint32_t number = order[i].enrolment;
+        struct rollup_experiment *experiment = state_experiment(state, enrolment_at(&state->users, number)->experiment);
+        status = list_append(&experiment->members, &experiment->member_count, &experiment->member_capacity, number);
+    }
+    free(order);
+    return status;
+}
+
+enum status state_import_end(struct state *state)
+{
+    const bool whole = state->expected.users == state->users.users.count &&
+                       state->expected.enrolments == state->users.enrolments.count &&
+                       state->expected.event_ids == state->event_ids.prints.count &&
+                       state->expected.duplicates == state->duplicates.count;
+    if (!whole) {
+        return STATUS_DAMAGED;
+    }
+    state->exported_definitions = state->definition_count;
+    state->exported_event_ids = state->event_ids.prints.count;
+    state->exported_duplicates = state->duplicates.count;
+    return members_import(state);
+}
+
+void state_row_describe(enum state_table table, struct bytes key, struct bytes value, char *out_text, size_t size)
+{
+    if (table == TABLE_CELLS && key.size == 12) {
+        (void)snprintf(out_text, size, "cells: experiment %u, variant %u, metric %d, %zu bytes",
+                       (unsigned)key_get(key, 0, 4), (unsigned)key_get(key, 4, 4), (int)(int32_t)key_get(key, 8, 4),
+                       value.size);
+    } else if (table == TABLE_META) {
+        (void)snprintf(out_text, size, "meta, %zu bytes", value.size);
+    } else {
+        (void)snprintf(out_text, size, "%s: row %llu, %zu bytes", state_table_name(table),
+                       (unsigned long long)key_get(key, 0, size_min(key.size, 8)), value.size);
+    }
+}

@@ -1,0 +1,81 @@
+/* users.h: the people: one entry a user id, with the assignments made to it.
+ *
+ * A user's number is its place in the order of first appearance in the log, so it is the same after a replay. An
+ * enrolment is one assignment: immutable once published, but for the writer's own counters.
+ *
+ * Cost         a lookup is three cache misses (slot, user, id text). 40 bytes a user, 48 an enrolment, plus the id.
+ * Threads      One writer. user_find() and enrolment_find() are lock-free for any thread; of an enrolment they may read
+ *              the fields above the line.
+ */
+#ifndef ASSAY_ENGINE_USERS_H
+#define ASSAY_ENGINE_USERS_H
+
+#include "engine/base.h"
+#include "engine/index_table.h"
+#include "engine/pool.h"
+
+struct user {
+    const uint8_t *id;
+    uint8_t id_size;
+    bool dirty;   /* changed since the last export */
+    bool pending; /* has enrolments whose past is still to be read from the log */
+    uint32_t events;     /* received, duplicates left out */
+    uint32_t duplicates;
+    _Atomic uint32_t enrolments; /* newest, number + 1; 0: none */
+    uint32_t vectors;            /* head of the list in rollup.c, number + 1; 0: none */
+    int64_t last_timestamp_us;   /* greatest of its events; INT64_MIN without */
+};
+
+struct enrolment {
+    uint32_t experiment;
+    uint32_t version;
+    uint16_t variant;
+    bool forced;
+    uint32_t next; /* of the same user, number + 1; 0: none */
+    int64_t assigned_at_us;
+    uint64_t lsn;
+    /* ---- below: the writer's alone ---- */
+    bool pending;
+    uint32_t user;
+    uint32_t before;  /* the user's events with a timestamp before assigned_at_us */
+    uint32_t counted; /* the user's events from then on that feed a metric */
+    uint32_t boundary; /* list of struct boundary in rollup.c, number + 1; 0: none */
+};
+
+struct users {
+    struct index_table table;
+    struct pool users;
+    struct pool enrolments;
+    uint64_t hash_seed;
+    uint8_t *text;       /* chunk that ids are copied into */
+    size_t text_left;
+    uint8_t **text_chunks;
+    uint32_t text_chunk_count;
+};
+
+MUST_USE enum status users_init(struct users *users, uint64_t hash_seed);
+void users_deinit(struct users *users); /* a zeroed one is fine */
+
+uint64_t user_hash(const struct users *users, struct bytes id);
+/* The user's number, or INDEX_NONE. hash is user_hash() of the id. */
+uint32_t user_find(const struct users *users, struct bytes id, uint64_t hash);
+/* The same, adding it where it is new. */
+MUST_USE enum status user_find_or_add(struct users *users, struct bytes id, uint64_t hash, uint32_t *out_user);
+
+static inline struct user *user_at(const struct users *users, uint32_t user)
+{
+    return pool_at(&users->users, user);
+}
+
+static inline struct enrolment *enrolment_at(const struct users *users, uint32_t enrolment)
+{
+    return pool_at(&users->enrolments, enrolment);
+}
+
+/* The enrolment of a user in an experiment, or NULL. */
+struct enrolment *enrolment_find(const struct users *users, uint32_t user, uint32_t experiment);
+/* Adds one, copied from `enrolment` (its `next` is set here), and publishes it. */
+MUST_USE enum status enrolment_add(struct users *users, const struct enrolment *enrolment, uint32_t *out_enrolment);
+uint64_t users_memory(const struct users *users);
+
+#endif

@@ -1,0 +1,195 @@
+/* fold.c: see fold.h. */
+#include "tests/support/fold.h"
+
+#include <stdlib.h>
+
+#include "api/json.h"
+#include "engine/arena.h"
+#include "engine/replay.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define NOW_US 1704067200000000ll /* 2024-01-01 */
+
+void fold_log_init(struct fold_log *log)
+{
+    *log = (struct fold_log){.next_lsn = 1};
+}
+
+void fold_log_deinit(struct fold_log *log)
+{
+    free(log->data);
+    *log = (struct fold_log){0};
+}
+
+static struct pack_writer log_writer(struct fold_log *log, size_t room)
+{
+    if (log->capacity - log->size < room) {
+        log->capacity = log->capacity * 2 + room;
+        log->data = realloc(log->data, log->capacity);
+        assert(log->data != NULL);
+    }
+    return pack_writer_on(log->data + log->size, log->capacity - log->size);
+}
+
+static void log_written(struct fold_log *log, const struct pack_writer *writer)
+{
+    assert(!writer->overflow);
+    log->size += writer->size;
+    log->next_lsn++;
+}
+
+void fold_log_event(struct fold_log *log, const struct event *event)
+{
+    struct pack_writer writer = log_writer(log, 4096 + event->properties.size);
+    event_encode(&writer, event, event->timestamp_us);
+    log_written(log, &writer);
+}
+
+void fold_log_assignment(struct fold_log *log, const struct assignment *assignment)
+{
+    struct pack_writer writer = log_writer(log, 4096);
+    assignment_encode(&writer, assignment, assignment->assigned_at_us);
+    log_written(log, &writer);
+}
+
+static void log_definition(struct fold_log *log, enum record_kind kind, const struct definition *definition)
+{
+    struct pack_writer writer = log_writer(log, LIMIT_RECORD);
+    definition_encode(&writer, kind, definition, NOW_US);
+    log_written(log, &writer);
+}
+
+static struct bytes document_of(struct arena *arena, const char *json)
+{
+    const size_t size = strlen(json);
+    char *padded = arena_take_zeroed(arena, size + JSON_PADDING);
+    uint8_t *packed = arena_take(arena, size * 2 + 64);
+    assert(padded != NULL && packed != NULL);
+    memcpy(padded, json, size);
+    struct json_reader reader = json_reader_on(padded, size);
+    struct pack_writer writer = pack_writer_on(packed, size * 2 + 64);
+    const bool fine = json_transcode(&reader, arena, &writer) && json_at_end(&reader) && !writer.overflow;
+    assert(fine);
+    return bytes_of(writer.data, writer.size);
+}
+
+void fold_log_experiment(struct fold_log *log, const char *json, const struct uuid *id)
+{
+    struct arena arena;
+    arena_init(&arena, 16 * 1024);
+    struct field_errors errors = field_errors_in(&arena);
+    const struct definition_context context = {.id = *id, .version = 1, .now_us = NOW_US};
+    uint8_t random[64];
+    memset(random, id->bytes[0], sizeof(random));
+    struct experiment *experiment = NULL;
+    enum status status = experiment_create(document_of(&arena, json), &context, random, &errors, &experiment);
+    assert(status == STATUS_OK);
+    struct experiment *finished = NULL;
+    char key[LIMIT_KEY + 1];
+    experiment_slug(experiment->name, key, sizeof(key));
+    const struct uuid none = {{0}};
+    status = experiment_finish(experiment, bytes_of_text(key), (struct bytes){0}, &none, &finished);
+    assert(status == STATUS_OK);
+    log_definition(log, RECORD_EXPERIMENT,
+                   &(struct definition){.id = *id, .version = 1, .document = finished->document});
+    experiment_free(experiment);
+    experiment_free(finished);
+    arena_deinit(&arena);
+}
+
+void fold_log_metric(struct fold_log *log, const char *json, uint32_t version)
+{
+    struct arena arena;
+    arena_init(&arena, 16 * 1024);
+    struct field_errors errors = field_errors_in(&arena);
+    const uint64_t hash = XXH3_64bits(json, strcspn(json, ","));
+    struct definition_context context = {.version = version, .now_us = NOW_US};
+    memcpy(context.id.bytes, &hash, sizeof(hash)); /* one id a name: the name is the document's first field */
+    struct metric *metric = NULL;
+    const enum status status = metric_create(document_of(&arena, json), &context, &errors, &metric);
+    assert(status == STATUS_OK);
+    log_definition(log, RECORD_METRIC,
+                   &(struct definition){.id = context.id, .version = version, .document = metric->document});
+    metric_free(metric);
+    arena_deinit(&arena);
+}
+
+static enum status history_scan(void *context, uint64_t end_lsn,
+                                enum status (*visit)(void *visit_context, const struct record *record),
+                                void *visit_context)
+{
+    const struct fold_log *log = context;
+    struct record_cursor cursor = {bytes_of(log->data, log->size), 1};
+    struct record record;
+    while (record_next(&cursor, &record) == STATUS_OK && record.lsn < end_lsn) {
+        const enum status status = visit(visit_context, &record);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    return STATUS_OK;
+}
+
+struct state *fold_state(struct fold_log *log)
+{
+    const struct state_options options = {.history = {history_scan, log}, .hash_seed = 42};
+    struct state *state = NULL;
+    const enum status status = state_open(&options, &state);
+    assert(status == STATUS_OK);
+    return state;
+}
+
+void fold_apply(struct fold_log *log, struct state *state, uint64_t end_lsn, uint32_t block)
+{
+    struct record_cursor cursor = {bytes_of(log->data, log->size), 1};
+    struct record record;
+    while (cursor.next_lsn < state_next_lsn(state)) {
+        const enum status skipped = record_next(&cursor, &record);
+        assert(skipped == STATUS_OK);
+    }
+    while (state_next_lsn(state) < end_lsn) {
+        const uint8_t *start = cursor.rest.data;
+        const uint64_t first_lsn = cursor.next_lsn;
+        for (uint32_t i = 0; i < block && cursor.next_lsn < end_lsn; i++) {
+            const enum status status = record_next(&cursor, &record);
+            assert(status == STATUS_OK);
+        }
+        const enum status status =
+            replay_block(state, first_lsn, bytes_of(start, (size_t)(cursor.rest.data - start)), NULL);
+        assert(status == STATUS_OK);
+    }
+}
+
+static enum status row_move(void *context, enum state_table table, struct bytes key, struct bytes value)
+{
+    return state_import(context, table, key, value);
+}
+
+struct state *fold_reload(struct fold_log *log, struct state *state)
+{
+    struct state *loaded = fold_state(log);
+    enum status status = state_export(state, row_move, loaded);
+    assert(status == STATUS_OK);
+    status = state_import_end(loaded);
+    assert(status == STATUS_OK);
+    state_close(state);
+    return loaded;
+}
+
+static enum status row_digest(void *context, enum state_table table, struct bytes key, struct bytes value)
+{
+    uint64_t *digest = context;
+    *digest = XXH3_64bits_withSeed(key.data, key.size, *digest + (uint64_t)table);
+    *digest = XXH3_64bits_withSeed(value.data, value.size, *digest);
+    return STATUS_OK;
+}
+
+uint64_t fold_digest(struct state *state)
+{
+    uint64_t digest = 0;
+    const enum status status = state_export(state, row_digest, &digest);
+    assert(status == STATUS_OK);
+    return digest;
+}

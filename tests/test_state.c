@@ -1,0 +1,536 @@
+/* test_state.c: the fold against a recount.
+ *
+ * Goal    For any history of definitions, assignments and events, every number of state_results() equals what a naive
+ *         count over the raw facts gives, integer for integer; and neither restarts, batching nor arrival order change
+ *         it.
+ * Method  Seeded random histories: late, duplicated and early events, forced assignments in the past, several experiments
+ *         a user, metrics defined or changed at any point, values of all signs. The recount below shares no code with the
+ *         engine: it keeps the facts and adds them up per user for each question.
+ */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/arena.h"
+#include "engine/timestamp.h"
+#include "tests/support/fold.h"
+
+#define USERS       12
+#define EXPERIMENTS 3
+#define VARIANTS    3
+#define METRICS     5
+#define MAX_FACTS   400
+#define DAYS        9
+#define FIRST_DAY   19723 /* 2024-01-01 */
+
+static const char *const event_types[] = {"conversion", "purchase", "page_view"};
+
+/* What a metric counts, in the recount's own words. In the order of definition in the log. */
+struct model_metric {
+    bool defined;
+    int type;    /* index in event_types */
+    int kind;    /* 0 proportion, 1 sum of amount, 2 count, 3 unique days */
+    bool only_eur;
+};
+
+struct model_event {
+    int user;
+    int type;
+    int64_t time;
+    int64_t amount; /* millionths */
+    bool has_amount;
+    bool eur;
+    int id; /* -1: none */
+};
+
+struct model_assignment {
+    int user;
+    int experiment;
+    int variant;
+    int64_t time;
+};
+
+/* A fact in the order of the log. */
+struct fact {
+    enum { FACT_EVENT, FACT_ASSIGNMENT, FACT_METRIC } kind;
+    struct model_event event;
+    struct model_assignment assignment;
+    int metric;
+    struct model_metric definition;
+};
+
+struct facts {
+    struct fact facts[MAX_FACTS];
+    int count;
+};
+
+static uint64_t seed_state;
+
+static uint32_t pick(uint32_t below)
+{
+    seed_state += 0x9e3779b97f4a7c15ull;
+    uint64_t z = seed_state;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return (uint32_t)((z ^ (z >> 31)) % below);
+}
+
+static int64_t pick_time(void)
+{
+    const int64_t day = FIRST_DAY + pick(DAYS);
+    /* Few distinct moments, so that equal ones and both sides of an assignment are common. */
+    return day * MICROSECONDS_PER_DAY + pick(5) * 3600000000ll;
+}
+
+static struct model_metric pick_metric(int number)
+{
+    struct model_metric metric = {.defined = true, .type = (int)pick(2), .kind = number == 0 ? 0 : (int)pick(4)};
+    metric.only_eur = metric.kind == 1 && pick(2) == 0;
+    metric.type = metric.kind == 1 ? 1 : metric.type;
+    return metric;
+}
+
+static void history_make(struct facts *history, uint64_t seed)
+{
+    seed_state = seed;
+    history->count = 0;
+    const int wanted = 20 + (int)pick(MAX_FACTS - 60);
+    for (int i = 0; i < METRICS; i++) {
+        if (pick(3) != 0) {
+            history->facts[history->count++] =
+                (struct fact){.kind = FACT_METRIC, .metric = i, .definition = pick_metric(i)};
+        }
+    }
+    while (history->count < wanted) {
+        struct fact *fact = &history->facts[history->count++];
+        const uint32_t roll = pick(100);
+        if (roll < 2) {
+            const int number = (int)pick(METRICS);
+            *fact = (struct fact){.kind = FACT_METRIC, .metric = number, .definition = pick_metric(number)};
+        } else if (roll < 20) {
+            fact->kind = FACT_ASSIGNMENT;
+            fact->assignment = (struct model_assignment){(int)pick(USERS), (int)pick(EXPERIMENTS), (int)pick(VARIANTS),
+                                                         pick_time()};
+        } else {
+            fact->kind = FACT_EVENT;
+            fact->event = (struct model_event){.user = (int)pick(USERS),
+                                               .type = (int)pick(3),
+                                               .time = pick_time(),
+                                               .amount = (int64_t)pick(2000000000) - 500000000,
+                                               .has_amount = pick(5) != 0,
+                                               .eur = pick(2) == 0,
+                                               .id = pick(2) == 0 ? (int)pick(60) : -1};
+        }
+    }
+}
+
+/* ---- the history as a log ---- */
+
+static struct uuid experiment_id(int number)
+{
+    struct uuid id = {{0}};
+    id.bytes[0] = (uint8_t)(number + 1);
+    return id;
+}
+
+static void log_metric(struct fold_log *log, int number, const struct model_metric *metric, uint32_t version)
+{
+    static const char *const kinds[] = {"\"proportion\"", "\"mean\",\"aggregation\":\"sum\",\"property\":\"amount\"",
+                                        "\"mean\",\"aggregation\":\"count\"", "\"mean\",\"aggregation\":\"unique_days\""};
+    char json[512];
+    snprintf(json, sizeof(json), "{\"name\":\"m%d\",\"event_type\":\"%s\",\"type\":%s%s}", number,
+             event_types[metric->type], kinds[metric->kind],
+             metric->only_eur ? ",\"filters\":[{\"property\":\"currency\",\"op\":\"eq\",\"value\":\"EUR\"}]" : "");
+    fold_log_metric(log, json, version);
+}
+
+static void log_event(struct fold_log *log, const struct model_event *model)
+{
+    char user[32];
+    char id[32];
+    uint8_t properties[128];
+    snprintf(user, sizeof(user), "user-%d", model->user);
+    snprintf(id, sizeof(id), "event-%d", model->id);
+    struct pack_writer writer = pack_writer_on(properties, sizeof(properties));
+    pack_map(&writer, model->has_amount ? 2 : 1);
+    pack_text_z(&writer, "currency");
+    pack_text_z(&writer, model->eur ? "EUR" : "USD");
+    if (model->has_amount) {
+        pack_text_z(&writer, "amount");
+        pack_millionths(&writer, model->amount);
+    }
+    const struct event event = {.event_id = model->id >= 0 ? bytes_of_text(id) : (struct bytes){0},
+                                .user_id = bytes_of_text(user),
+                                .event_type = bytes_of_text(event_types[model->type]),
+                                .timestamp_us = model->time,
+                                .properties = bytes_of(writer.data, writer.size)};
+    fold_log_event(log, &event);
+}
+
+static void log_assignment(struct fold_log *log, const struct model_assignment *model)
+{
+    char user[32];
+    snprintf(user, sizeof(user), "user-%d", model->user);
+    const struct assignment assignment = {.experiment_id = experiment_id(model->experiment),
+                                          .user_id = bytes_of_text(user),
+                                          .variant = (uint32_t)model->variant,
+                                          .experiment_version = 1,
+                                          .assigned_at_us = model->time,
+                                          .forced = true};
+    fold_log_assignment(log, &assignment);
+}
+
+static void history_log(const struct facts *history, struct fold_log *log)
+{
+    fold_log_init(log);
+    for (int i = 0; i < EXPERIMENTS; i++) {
+        char json[256];
+        snprintf(json, sizeof(json),
+                 "{\"name\":\"experiment %d\",\"variants\":[{\"name\":\"a\"},{\"name\":\"b\"},{\"name\":\"c\"}],"
+                 "\"metrics\":[]}",
+                 i);
+        const struct uuid id = experiment_id(i);
+        fold_log_experiment(log, json, &id);
+    }
+    uint32_t versions[METRICS] = {0};
+    for (int i = 0; i < history->count; i++) {
+        const struct fact *fact = &history->facts[i];
+        if (fact->kind == FACT_METRIC) {
+            log_metric(log, fact->metric, &fact->definition, ++versions[fact->metric]);
+        } else if (fact->kind == FACT_EVENT) {
+            log_event(log, &fact->event);
+        } else {
+            log_assignment(log, &fact->assignment);
+        }
+    }
+}
+
+/* ---- the recount ---- */
+
+static bool feeds(const struct model_metric *metric, const struct model_event *event, int64_t *out_value)
+{
+    *out_value = metric->kind == 1 ? event->amount : 1000000;
+    return metric->defined && metric->type == event->type && (metric->kind != 1 || event->has_amount) &&
+           (!metric->only_eur || event->eur);
+}
+
+struct recount {
+    const struct facts *history;
+    struct model_metric metrics[METRICS]; /* as last defined */
+    bool is_duplicate[MAX_FACTS];
+    bool is_superseded[MAX_FACTS];
+};
+
+static void recount_make(const struct facts *history, struct recount *recount)
+{
+    bool ids[60] = {false};
+    bool assigned[EXPERIMENTS][USERS] = {{false}};
+    memset(recount, 0, sizeof(*recount));
+    recount->history = history;
+    for (int i = 0; i < history->count; i++) {
+        const struct fact *fact = &history->facts[i];
+        if (fact->kind == FACT_METRIC) {
+            recount->metrics[fact->metric] = fact->definition;
+        } else if (fact->kind == FACT_EVENT && fact->event.id >= 0) {
+            recount->is_duplicate[i] = ids[fact->event.id];
+            ids[fact->event.id] = true;
+        } else if (fact->kind == FACT_ASSIGNMENT) {
+            recount->is_superseded[i] = assigned[fact->assignment.experiment][fact->assignment.user];
+            assigned[fact->assignment.experiment][fact->assignment.user] = true;
+        }
+    }
+}
+
+static const struct model_assignment *assignment_of(const struct recount *recount, int experiment, int user)
+{
+    for (int i = 0; i < recount->history->count; i++) {
+        const struct fact *fact = &recount->history->facts[i];
+        if (fact->kind == FACT_ASSIGNMENT && !recount->is_superseded[i] && fact->assignment.experiment == experiment &&
+            fact->assignment.user == user) {
+            return &fact->assignment;
+        }
+    }
+    return NULL;
+}
+
+/* One user's total over a range of days. */
+static void user_total(const struct recount *recount, const struct model_assignment *assignment, int metric,
+                       int64_t first, int64_t last, uint64_t *events, int128 *total)
+{
+    bool days[DAYS] = {false};
+    const struct model_metric *definition = &recount->metrics[metric];
+    for (int i = 0; i < recount->history->count; i++) {
+        const struct fact *fact = &recount->history->facts[i];
+        int64_t value = 0;
+        if (fact->kind != FACT_EVENT || recount->is_duplicate[i] || fact->event.user != assignment->user ||
+            fact->event.time < assignment->time || !feeds(definition, &fact->event, &value)) {
+            continue;
+        }
+        const int64_t day = fact->event.time / MICROSECONDS_PER_DAY;
+        if (day < first || day > last) {
+            continue;
+        }
+        (*events)++;
+        if (definition->kind == 3) {
+            value = days[day - FIRST_DAY] ? 0 : 1000000;
+        }
+        days[day - FIRST_DAY] = true;
+        *total += value;
+    }
+}
+
+static struct metric_sums recount_sums(const struct recount *recount, int experiment, int variant, int metric,
+                                       int64_t first, int64_t last)
+{
+    struct metric_sums sums = {0};
+    for (int user = 0; user < USERS; user++) {
+        const struct model_assignment *assignment = assignment_of(recount, experiment, user);
+        if (assignment == NULL || assignment->variant != variant) {
+            continue;
+        }
+        uint64_t events = 0;
+        int128 total = 0;
+        user_total(recount, assignment, metric, first, last, &events, &total);
+        sums.active += events != 0 ? 1 : 0;
+        sums.events += events;
+        if (recount->metrics[metric].kind != 0) {
+            sums.sum += total;
+            sums.sum_square += (uint128)(total * total);
+        }
+    }
+    return sums;
+}
+
+static uint64_t recount_users(const struct recount *recount, int experiment, int variant, int64_t last)
+{
+    uint64_t users = 0;
+    for (int user = 0; user < USERS; user++) {
+        const struct model_assignment *assignment = assignment_of(recount, experiment, user);
+        users += assignment != NULL && assignment->variant == variant &&
+                         assignment->time / MICROSECONDS_PER_DAY <= last
+                     ? 1
+                     : 0;
+    }
+    return users;
+}
+
+struct event_counts {
+    uint64_t counted;
+    uint64_t before;
+    uint64_t filtered;
+    uint64_t duplicate;
+};
+
+static struct event_counts recount_events(const struct recount *recount, int experiment)
+{
+    struct event_counts counts = {0};
+    for (int i = 0; i < recount->history->count; i++) {
+        const struct fact *fact = &recount->history->facts[i];
+        const struct model_assignment *assignment =
+            fact->kind == FACT_EVENT ? assignment_of(recount, experiment, fact->event.user) : NULL;
+        if (assignment == NULL) {
+            continue;
+        }
+        bool any = false;
+        for (int j = 0; j < METRICS; j++) {
+            int64_t value = 0;
+            any = any || feeds(&recount->metrics[j], &fact->event, &value);
+        }
+        if (recount->is_duplicate[i]) {
+            counts.duplicate++;
+        } else if (fact->event.time < assignment->time) {
+            counts.before++;
+        } else if (any) {
+            counts.counted++;
+        } else {
+            counts.filtered++;
+        }
+    }
+    return counts;
+}
+
+/* ---- comparison ---- */
+
+static void sums_check(const struct metric_sums *got, const struct metric_sums *want, uint64_t seed, const char *what)
+{
+    cr_assert(got->active == want->active && got->events == want->events && got->sum == want->sum &&
+                  got->sum_square == want->sum_square && !got->overflow,
+              "seed %llu, %s: active %llu/%llu events %llu/%llu sum %lld/%lld", (unsigned long long)seed, what,
+              (unsigned long long)got->active, (unsigned long long)want->active, (unsigned long long)got->events,
+              (unsigned long long)want->events, (long long)got->sum, (long long)want->sum);
+}
+
+static void experiment_check(const struct state *state, const struct recount *recount, int experiment, uint64_t seed)
+{
+    const struct catalog *catalog = state_catalog(state);
+    uint32_t indexes[METRICS];
+    int numbers[METRICS];
+    uint32_t count = 0;
+    for (int i = 0; i < METRICS; i++) {
+        char name[8];
+        snprintf(name, sizeof(name), "m%d", i);
+        const uint32_t at = catalog_find_metric(catalog, bytes_of_text(name));
+        if (at != CATALOG_NONE) {
+            numbers[count] = i;
+            indexes[count++] = at;
+        }
+    }
+    catalog_unref(catalog);
+    const int32_t start = FIRST_DAY + (int32_t)pick(DAYS);
+    const int32_t end = start + (int32_t)pick((uint32_t)(FIRST_DAY + DAYS - start));
+    const bool whole = pick(3) == 0;
+    const struct results_query query = {.experiment_index = (uint32_t)experiment,
+                                        .metrics = indexes,
+                                        .metric_count = count,
+                                        .start_day = whole ? INT32_MIN : start,
+                                        .end_day = whole ? INT32_MAX : end,
+                                        .series = true};
+    struct arena arena;
+    arena_init(&arena, 64 * 1024);
+    struct results_data data;
+    cr_assert_eq(state_results(state, &query, &arena, &data), STATUS_OK);
+    const struct event_counts events = recount_events(recount, experiment);
+    cr_assert_eq(data.events_counted, events.counted, "seed %llu", (unsigned long long)seed);
+    cr_assert_eq(data.events_before_assignment, events.before, "seed %llu", (unsigned long long)seed);
+    cr_assert_eq(data.events_filtered, events.filtered, "seed %llu", (unsigned long long)seed);
+    cr_assert_eq(data.events_duplicate, events.duplicate, "seed %llu", (unsigned long long)seed);
+    for (int variant = 0; variant < VARIANTS; variant++) {
+        const struct variant_sums *got = &data.variants[variant];
+        cr_assert_eq(got->users, recount_users(recount, experiment, variant, query.end_day));
+        for (uint32_t i = 0; i < count; i++) {
+            const struct metric_sums want =
+                recount_sums(recount, experiment, variant, numbers[i], query.start_day, query.end_day);
+            sums_check(&got->metrics[i], &want, seed, "range");
+            for (uint32_t day = 0; day < data.day_count; day++) {
+                const int64_t number = got->days[day].day;
+                const struct metric_sums on_day =
+                    recount_sums(recount, experiment, variant, numbers[i], number, number);
+                const struct metric_sums cumulative =
+                    recount_sums(recount, experiment, variant, numbers[i], query.start_day, number);
+                sums_check(&got->days[day].on_day[i], &on_day, seed, "day");
+                sums_check(&got->days[day].cumulative[i], &cumulative, seed, "cumulative");
+            }
+        }
+    }
+    arena_deinit(&arena);
+}
+
+static void state_check(const struct state *state, const struct facts *history, uint64_t seed)
+{
+    struct recount recount;
+    recount_make(history, &recount);
+    for (int i = 0; i < EXPERIMENTS; i++) {
+        experiment_check(state, &recount, i, seed);
+    }
+}
+
+static uint64_t histories(void)
+{
+    const char *asked = getenv("ASSAY_HISTORIES");
+    return asked != NULL ? strtoull(asked, NULL, 10) : 1500;
+}
+
+Test(state, equals_a_recount_of_random_histories)
+{
+    static struct facts history;
+    for (uint64_t seed = 1; seed <= histories(); seed++) {
+        struct fold_log log;
+        history_make(&history, seed);
+        history_log(&history, &log);
+        struct state *state = fold_state(&log);
+        fold_apply(&log, state, log.next_lsn, 1 + pick(50));
+        state_check(state, &history, seed);
+        state_close(state);
+        fold_log_deinit(&log);
+    }
+}
+
+Test(state, is_the_same_after_restarts_and_in_other_blocks)
+{
+    static struct facts history;
+    for (uint64_t seed = 1; seed <= histories() / 4; seed++) {
+        struct fold_log log;
+        history_make(&history, seed);
+        history_log(&history, &log);
+        struct state *straight = fold_state(&log);
+        fold_apply(&log, straight, log.next_lsn, 1000);
+        struct state *interrupted = fold_state(&log);
+        while (state_next_lsn(interrupted) < log.next_lsn) {
+            const uint64_t some = state_next_lsn(interrupted) + 1 + pick(40);
+            fold_apply(&log, interrupted, some < log.next_lsn ? some : log.next_lsn, 1 + pick(7));
+            interrupted = fold_reload(&log, interrupted);
+        }
+        cr_assert_eq(fold_digest(straight), fold_digest(interrupted), "seed %llu", (unsigned long long)seed);
+        state_check(interrupted, &history, seed);
+        state_close(straight);
+        state_close(interrupted);
+        fold_log_deinit(&log);
+    }
+}
+
+/* Facts in another order that keeps what order decides: the first of an event id, the first assignment of a user, the
+ * last definition of a metric. */
+static void history_shuffle(struct facts *history)
+{
+    for (int i = history->count - 1; i > 0; i--) {
+        const int j = (int)pick((uint32_t)i + 1);
+        struct fact swapped = history->facts[i];
+        history->facts[i] = history->facts[j];
+        history->facts[j] = swapped;
+    }
+}
+
+Test(state, does_not_depend_on_arrival_order)
+{
+    static struct facts history;
+    for (uint64_t seed = 1; seed <= histories() / 4; seed++) {
+        history_make(&history, seed);
+        for (int i = 0; i < history.count; i++) {
+            if (history.facts[i].kind == FACT_EVENT) {
+                history.facts[i].event.id = -1;
+            }
+        }
+        history_shuffle(&history);
+        struct fold_log log;
+        history_log(&history, &log);
+        struct state *state = fold_state(&log);
+        fold_apply(&log, state, log.next_lsn, 1 + pick(100));
+        state_check(state, &history, seed);
+        state_close(state);
+        fold_log_deinit(&log);
+    }
+}
+
+Test(state, says_overflow_instead_of_a_wrong_number)
+{
+    struct fold_log log;
+    fold_log_init(&log);
+    const struct uuid id = experiment_id(0);
+    fold_log_experiment(&log, "{\"name\":\"x\",\"variants\":[{\"name\":\"a\"},{\"name\":\"b\"}],\"metrics\":[]}", &id);
+    const struct model_metric metric = {.defined = true, .type = 1, .kind = 1};
+    log_metric(&log, 0, &metric, 1);
+    log_assignment(&log, &(struct model_assignment){0, 0, 0, FIRST_DAY * MICROSECONDS_PER_DAY});
+    struct model_event event = {.type = 1,
+                                .time = (FIRST_DAY + 1) * MICROSECONDS_PER_DAY,
+                                .amount = (LIMIT_METRIC_VALUE - 1) * METRIC_UNIT,
+                                .has_amount = true,
+                                .id = -1};
+    log_event(&log, &event);
+    struct state *state = fold_state(&log);
+    const uint32_t metrics[] = {0};
+    const struct results_query query = {
+        .metrics = metrics, .metric_count = 1, .start_day = INT32_MIN, .end_day = INT32_MAX};
+    struct arena arena;
+    arena_init(&arena, 4096);
+    struct results_data data;
+    fold_apply(&log, state, log.next_lsn, 100);
+    cr_assert_eq(state_results(state, &query, &arena, &data), STATUS_OK);
+    cr_assert_not(data.variants[0].metrics[0].overflow, "one value of the largest magnitude is fine");
+    log_event(&log, &event);
+    fold_apply(&log, state, log.next_lsn, 100);
+    cr_assert_eq(state_results(state, &query, &arena, &data), STATUS_OK);
+    cr_assert(data.variants[0].metrics[0].overflow, "two of them leave the exact range");
+    arena_deinit(&arena);
+    state_close(state);
+    fold_log_deinit(&log);
+}
