@@ -96,8 +96,8 @@ void call_header(struct call *call, const char *name, const char *value)
     call->header_count++;
 }
 
-/* Opens a problem's object with the members that all of them have. The type is about:blank: `code` tells problems apart,
- * and the title is then the status's own (RFC 9457, section 4.2.1). */
+/* Opens a problem's object with the members that all of them have. The type is about:blank: `code` tells problems
+ * apart, and the title is then the status's own (RFC 9457, section 4.2.1). */
 static struct json_writer problem_begin(struct call *call, int status, const char *code,
                                         const char *detail)
 {
@@ -470,7 +470,7 @@ bool call_query_only(struct call *call, const char *const *names)
 
 /* Documents. */
 
-/* An upper bound of the msgpack form: the worst is "0.5," (4 bytes, then 9) and an opened container (1 byte, then 3). */
+/* An upper bound of the msgpack form: the worst is "0.5," (4 bytes, then 9) and an opened container (1, then 3). */
 static size_t document_capacity(size_t json_size)
 {
     return json_size * 3 + 64;

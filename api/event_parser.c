@@ -571,8 +571,7 @@ static enum status parse_packed_event(struct event_batch *batch, struct pack_cur
     }
     for (uint32_t i = 0; i < count; i++) {
         struct field_value name = read_packed_value(batch, &inner, &draft);
-        struct bytes text =
-            name.value.type == PACK_TEXT ? name.value.as.bytes : bytes_of("?", 1);
+        struct bytes text = name.value.type == PACK_TEXT ? name.value.as.bytes : bytes_of("?", 1);
         size_t field = field_find(batch, &draft, text);
         struct field_value value = read_packed_value(batch, &inner, &draft);
         if (field < COUNT_OF(field_rows)) {

@@ -56,7 +56,8 @@ struct event_batch {
 /* STATUS_OK: see the counts. STATUS_INVALID: not well-formed. STATUS_UNSUPPORTED: well-formed, but none of the shapes.
  * STATUS_TOO_LARGE: more than LIMIT_EVENTS_PER_REQUEST events. STATUS_NO_SPACE: the frame is too small.
  * STATUS_NO_MEMORY. */
-MUST_USE enum status event_batch_parse(struct event_batch *batch, enum event_body kind, struct bytes body);
+MUST_USE enum status event_batch_parse(struct event_batch *batch, enum event_body kind,
+                                       struct bytes body);
 
 /* The index in the body of the event that became the frame's record of this number. */
 uint32_t event_batch_index(const struct event_batch *batch, uint32_t record);

@@ -59,8 +59,8 @@ static const struct variant *stored_variant(struct call *call, const struct entr
 
 static bool is_conflict(const struct entry *entry)
 {
-    bool other_variant = entry->forced_variant != NO_VARIANT &&
-                         entry->forced_variant != entry->stored.variant;
+    bool other_variant =
+        entry->forced_variant != NO_VARIANT && entry->forced_variant != entry->stored.variant;
     bool other_time =
         entry->assigned_at_us != 0 && entry->assigned_at_us != entry->stored.assigned_at_us;
     return entry->reason == NULL && (other_variant || other_time);
@@ -119,10 +119,10 @@ static void write_answer(struct json_writer *writer, struct call *call, const st
     json_key(writer, "new");
     json_bool(writer, entry->is_new);
     json_key(writer, "reason");
-    json_text(writer, entry->reason != NULL ? entry->reason
-                                            : assign_reason_name(entry->stored.forced
-                                                                     ? ASSIGN_FORCED
-                                                                     : ASSIGN_SPLIT));
+    json_text(writer,
+              entry->reason != NULL
+                  ? entry->reason
+                  : assign_reason_name(entry->stored.forced ? ASSIGN_FORCED : ASSIGN_SPLIT));
     if (is_conflict(entry)) {
         json_key(writer, "conflict");
         json_bool(writer, true);
@@ -199,8 +199,7 @@ static void entry_encode(const struct call *call, const struct entry *entry,
         .user_id = entry->user_id,
         .variant = entry->variant,
         .experiment_version = experiment->version,
-        .assigned_at_us =
-            entry->assigned_at_us != 0 ? entry->assigned_at_us : call->received_at_us,
+        .assigned_at_us = entry->assigned_at_us != 0 ? entry->assigned_at_us : call->received_at_us,
         .forced = entry->forced_variant != NO_VARIANT,
         .attributes = entry->attributes,
     };
@@ -220,8 +219,8 @@ static void work_done(struct call *call)
         if (entry->record == NO_RECORD) {
             continue;
         }
-        bool found = engine_find_assignment(call->engine, entry->experiment, entry->user_id,
-                                            &entry->stored);
+        bool found =
+            engine_find_assignment(call->engine, entry->experiment, entry->user_id, &entry->stored);
         if (!found) {
             /* Erased again between the commit and here. */
             entry->reason = "not_enrolled";
@@ -396,8 +395,7 @@ static void take_assigned_at(struct entry_reading *reading, const struct pack_va
         entry_fault(reading, "assigned_at", "invalid_timestamp",
                     "must be RFC 3339 text or epoch milliseconds");
     } else if (us < LIMIT_TIMESTAMP_MIN_US || us > reading->call->received_at_us) {
-        entry_fault(reading, "assigned_at", "out_of_range",
-                    "must be from the year 2000 to now");
+        entry_fault(reading, "assigned_at", "out_of_range", "must be from the year 2000 to now");
     } else {
         reading->entry->assigned_at_us = us;
     }
@@ -800,8 +798,8 @@ static void members_as_csv(struct call *call, const struct members_work *work)
     const size_t rest_max = 96; /* quotes, commas, time, version, true or false */
     size_t size = sizeof(head);
     for (uint32_t i = 0; i < work->count; i++) {
-        size += 2 * work->members[i].user_id.size +
-                2 * member_variant(call, work, i)->name.size + rest_max;
+        size += 2 * work->members[i].user_id.size + 2 * member_variant(call, work, i)->name.size +
+                rest_max;
     }
     char *text = arena_take(&call->arena, size);
     if (text == NULL) {
@@ -884,8 +882,7 @@ void handle_assignment_list(struct call *call)
         return;
     }
     work->experiment = handler_experiment(call);
-    if (work->experiment == CATALOG_NONE ||
-        !read_variant(call, work->experiment, &work->variant)) {
+    if (work->experiment == CATALOG_NONE || !read_variant(call, work->experiment, &work->variant)) {
         return;
     }
     work->arena = &call->arena;

@@ -30,9 +30,9 @@ struct content_kind {
 
 static const struct content_kind content_kinds[] = {
     [CONTENT_NONE] = {true,  EVENT_BODY_JSON   },
-    [CONTENT_JSON] = {true,  EVENT_BODY_JSON   },
+      [CONTENT_JSON] = {true,  EVENT_BODY_JSON   },
     [CONTENT_NDJSON] = {true,  EVENT_BODY_NDJSON },
-    [CONTENT_MSGPACK] = {true,  EVENT_BODY_MSGPACK},
+      [CONTENT_MSGPACK] = {true,  EVENT_BODY_MSGPACK},
     [CONTENT_OTHER] = {false, EVENT_BODY_JSON   },
 };
 
@@ -90,8 +90,7 @@ static void reply_rejected(struct call *call, const struct event_batch *batch, c
         call_reply_engine_status(call, STATUS_NO_MEMORY);
         return;
     }
-    call_reply_text(call, 422, "application/problem+json",
-                    bytes_of(writer.text, writer.size));
+    call_reply_text(call, 422, "application/problem+json", bytes_of(writer.text, writer.size));
 }
 
 static struct events_tally tally(const struct events_work *work)

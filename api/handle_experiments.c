@@ -1,8 +1,8 @@
 /* handle_experiments.c: experiments: made, listed, shown, changed, archived, and their history.
  *
  * A change is a new version that follows on the newest one; two at the same time are ordered by the log, and the second is
- * told so (OUTCOME_SUPERSEDED). Where the client did not say which version it changes (If-Match), it is tried once more
- * on the newest.
+ * told so (OUTCOME_SUPERSEDED). Where the client did not say which version it changes (If-Match), it is tried again on the
+ * newest.
  */
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -11,10 +11,11 @@
 
 #define IDEMPOTENCY_KEY_MAX 255u
 #define IDEMPOTENCY_US      (24 * 3600 * 1000000ll)
-/* How often a new experiment looks for another key where others took the one before in the meantime. */
-#define CREATE_ATTEMPTS     8u
+/* How often a write that lost against another is tried on the newest definitions: of any number that contend, each round
+ * lets one through. */
+#define ATTEMPTS_MAX 32u
 /* From any state to archived: completed, then archived. */
-#define ARCHIVE_STEPS       2u
+#define ARCHIVE_STEPS 2u
 
 struct experiment_work {
     struct bytes document; /* the client's */
@@ -196,8 +197,7 @@ static bool check_metrics(struct call *call, const struct experiment *experiment
     for (uint32_t i = 0; i < experiment->metric_count; i++) {
         struct bytes name = experiment->metrics[i];
         uint32_t index = catalog_find_metric(call->catalog, name);
-        bool is_usable =
-            index != CATALOG_NONE && !call->catalog->metrics[index]->current->archived;
+        bool is_usable = index != CATALOG_NONE && !call->catalog->metrics[index]->current->archived;
         if (!is_usable && !names_metric(before, name)) {
             field_error_add(&errors, "unknown_metric",
                             "no metric of this name is defined: POST /metric-definitions first",
@@ -231,7 +231,8 @@ static bool version_matches(struct bytes if_match, uint32_t version)
         while (first < last && (if_match.data[first] == ' ' || if_match.data[first] == '\t')) {
             first++;
         }
-        while (last > first && (if_match.data[last - 1] == ' ' || if_match.data[last - 1] == '\t')) {
+        while (last > first &&
+               (if_match.data[last - 1] == ' ' || if_match.data[last - 1] == '\t')) {
             last--;
         }
         struct bytes tag = bytes_of(if_match.data + first, last - first);
@@ -250,6 +251,22 @@ static void reply_lost_update(struct call *call, const struct experiment *curren
                        "The experiment is at version %u now, which If-Match does not name: read it "
                        "again and repeat the change.",
                        current->version);
+}
+
+/* A write lost against another. With If-Match that is the client's to settle. */
+static void reply_superseded(struct call *call, const struct experiment *current)
+{
+    if (call->if_match.size != 0) {
+        reply_lost_update(call, current);
+        return;
+    }
+    call_reply_problem(call, 409, "conflict",
+                       "Other requests keep changing this experiment: send the request again.");
+}
+
+static bool may_retry(const struct call *call, const struct experiment_work *work)
+{
+    return call->if_match.size == 0 && work->attempts < ATTEMPTS_MAX;
 }
 
 static void reply_no_memory(struct call *call)
@@ -291,9 +308,10 @@ static void create_attempt(struct call *call, struct experiment_work *work);
 /* Where the request's Idempotency-Key made an experiment before: the answer to that, and true. */
 static bool reply_repeated(struct call *call, const struct experiment_work *work)
 {
-    uint32_t index = call->idempotency_key.size == 0
-                         ? CATALOG_NONE
-                         : catalog_find_experiment_idempotency(call->catalog, call->idempotency_key);
+    uint32_t index =
+        call->idempotency_key.size == 0
+            ? CATALOG_NONE
+            : catalog_find_experiment_idempotency(call->catalog, call->idempotency_key);
     const struct experiment *first =
         index == CATALOG_NONE ? NULL : experiment_version(call, index, 1);
     if (first == NULL || call->received_at_us - first->created_at_us >= IDEMPOTENCY_US) {
@@ -333,8 +351,8 @@ static void choose_key(const struct call *call, const struct experiment *experim
     char slug[LIMIT_KEY + 1];
     experiment_slug(experiment->name, slug, sizeof(slug));
     (void)memcpy(key, slug, sizeof(slug));
-    for (uint32_t i = 2; catalog_find_experiment_key(call->catalog, bytes_of_text(key)) != CATALOG_NONE;
-         i++) {
+    for (uint32_t i = 2;
+         catalog_find_experiment_key(call->catalog, bytes_of_text(key)) != CATALOG_NONE; i++) {
         char suffix[16];
         int size = snprintf(suffix, sizeof(suffix), "-%u", i);
         int room = (int)LIMIT_KEY - size;
@@ -369,7 +387,7 @@ static void create_submit(struct call *call, const struct experiment *experiment
 
 static void create_attempt(struct call *call, struct experiment_work *work)
 {
-    if (work->attempts++ == CREATE_ATTEMPTS) {
+    if (work->attempts++ == ATTEMPTS_MAX) {
         call_reply_problem(call, 409, "key_taken",
                            "Other requests took every key that was tried: send the request again.");
         return;
@@ -488,8 +506,9 @@ static bool filter_read(struct call *call, struct experiment_filter *out_filter)
         filter.any_status = bytes_equal_text(text, "all");
         filter.has_status = !filter.any_status;
         if (filter.has_status && experiment_status_parse(text, &filter.status) != STATUS_OK) {
-            call_reply_problem(call, 422, "invalid_status",
-                               "status must be draft, running, paused, completed, archived or all.");
+            call_reply_problem(
+                call, 422, "invalid_status",
+                "status must be draft, running, paused, completed, archived or all.");
             return false;
         }
     }
@@ -619,10 +638,10 @@ static void patch_done(struct call *call)
     const struct experiment *current = experiment_at(call, work->index);
     if (work->outcomes[0] == OUTCOME_APPLIED) {
         reply_experiment(call, 200, experiment_version(call, work->index, work->version));
-    } else if (call->if_match.size != 0 || work->attempts > 1) {
-        reply_lost_update(call, current);
-    } else {
+    } else if (may_retry(call, work)) {
         patch_read_users(call, work);
+    } else {
+        reply_superseded(call, current);
     }
 }
 
@@ -716,10 +735,10 @@ static void archive_done(struct call *call)
     }
     if (work->outcomes[0] == OUTCOME_APPLIED) {
         call_reply_empty(call, 204);
-    } else if (call->if_match.size != 0 || work->attempts > 1) {
-        reply_lost_update(call, experiment_at(call, work->index));
-    } else {
+    } else if (may_retry(call, work)) {
         archive_attempt(call, work);
+    } else {
+        reply_superseded(call, experiment_at(call, work->index));
     }
 }
 

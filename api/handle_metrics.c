@@ -5,6 +5,9 @@
  */
 #include "api/handler.h"
 
+/* How often a change that lost against another is tried on the newest version. */
+#define ATTEMPTS_MAX 32u
+
 struct metric_work {
     uint32_t index; /* CATALOG_NONE for a new one */
     uint32_t attempts;
@@ -110,8 +113,7 @@ static void write_metric(struct json_writer *writer, const struct metric *metric
         json_text_bytes(writer, metric->property);
     }
     json_key(writer, "aggregation");
-    json_text(writer,
-              metric->type == METRIC_MEAN ? aggregation_names[metric->aggregation] : NULL);
+    json_text(writer, metric->type == METRIC_MEAN ? aggregation_names[metric->aggregation] : NULL);
     json_key(writer, "filters");
     json_begin_array(writer);
     for (uint32_t i = 0; i < metric->filter_count; i++) {
@@ -221,6 +223,13 @@ static struct metric_work *work_make(struct call *call, uint32_t index)
 
 /* POST /metric-definitions */
 
+static void reply_taken(struct call *call)
+{
+    call_reply_problem(call, 409, "name_taken",
+                       "There is a metric of this name: PATCH it, or DELETE it first to define it "
+                       "anew.");
+}
+
 static void create_done(struct call *call)
 {
     const struct metric_work *work = call->handler_data;
@@ -230,7 +239,7 @@ static void create_done(struct call *call)
     if (work->outcome == OUTCOME_APPLIED) {
         reply_written(call, 201);
     } else {
-        reply_superseded(call);
+        reply_taken(call); /* by a request at the same time */
     }
 }
 
@@ -263,9 +272,7 @@ void handle_metric_create(struct call *call)
     }
     uint32_t index = catalog_find_metric(call->catalog, metric->name);
     if (index != CATALOG_NONE && !metric_at(call, index)->archived) {
-        call_reply_problem(call, 409, "name_taken",
-                           "There is a metric of this name: PATCH it, or DELETE it first to define "
-                           "it anew.");
+        reply_taken(call);
     } else if (index == CATALOG_NONE && call->catalog->metric_count >= LIMIT_METRICS) {
         call_reply_problem(call, 409, "too_many_metrics",
                            "There are %u metrics, which is the most.", LIMIT_METRICS);
@@ -308,7 +315,7 @@ static void patch_done(struct call *call)
     }
     if (work->outcome == OUTCOME_APPLIED) {
         reply_written(call, 200);
-    } else if (work->attempts == 1) {
+    } else if (work->attempts < ATTEMPTS_MAX) {
         patch_attempt(call, work, patch_done);
     } else {
         reply_superseded(call);
@@ -332,7 +339,7 @@ static void archive_done(struct call *call)
     }
     if (work->outcome == OUTCOME_APPLIED || metric_at(call, work->index)->archived) {
         call_reply_empty(call, 204);
-    } else if (work->attempts == 1) {
+    } else if (work->attempts < ATTEMPTS_MAX) {
         patch_attempt(call, work, archive_done);
     } else {
         reply_superseded(call);

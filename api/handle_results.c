@@ -132,6 +132,7 @@ static void read_test(struct results_request *request, const char *name, struct 
 {
     static const enum results_test tests[] = {RESULTS_TEST_WELCH, RESULTS_TEST_SEQUENTIAL,
                                               RESULTS_TEST_BAYESIAN};
+
     for (size_t i = 0; i < COUNT_OF(tests); i++) {
         if (bytes_equal_text(value, results_test_name(tests[i]))) {
             request->has_test = true;
@@ -219,9 +220,8 @@ static bool reply_faults(struct call *call, const struct field_errors *errors)
     if (errors->count == 0) {
         return false;
     }
-    call_reply_field_errors(call, 422,
-                            errors->count == 1 ? errors->items[0].code : "invalid_query", errors,
-                            "The query has parameters that cannot be used.");
+    call_reply_field_errors(call, 422, errors->count == 1 ? errors->items[0].code : "invalid_query",
+                            errors, "The query has parameters that cannot be used.");
     return true;
 }
 
@@ -419,16 +419,16 @@ struct power_parameter {
 
 /* The bounds keep out what the formulas do not mean, not what is unwise. */
 static const struct power_parameter power_parameters[] = {
-    [POWER_BASELINE] = {"baseline", true, 0.0, -1e12, 1e12,
-                        "must be a number: the control's share of users, or mean"},
-    [POWER_MDE] = {"mde", true, 0.0, -1.0, 1e6,
-                   "must be the relative lift to detect, such as 0.05, above -1"},
-    [POWER_POWER] = {"power", false, 0.8, 0.0, 1.0, "must be between 0 and 1"},
-    [POWER_ALPHA] = {"alpha", false, 0.05, 0.0, 1.0, "must be between 0 and 1"},
-    [POWER_VARIANTS] = {"variants", false, 2.0, LIMIT_VARIANTS_MIN - 0.5, LIMIT_VARIANTS + 0.5,
-                        "must be a whole number from 2 to 64"},
-    [POWER_STD_DEV] = {"std_dev", false, 0.0, 0.0, 1e12, "must be above 0"},
-    [POWER_USERS_PER_DAY] = {"users_per_day", false, 0.0, 0.0, 1e12, "must be above 0"},
+    [POWER_BASELINE] = {"baseline",      true,  0.0,  -1e12,                    1e12,
+                        "must be a number: the control's share of users, or mean"                                              },
+    [POWER_MDE] = {"mde",           true,  0.0,  -1.0,                     1e6,
+                        "must be the relative lift to detect, such as 0.05, above -1"                                          },
+    [POWER_POWER] = {"power",         false, 0.8,  0.0,                      1.0,                  "must be between 0 and 1"},
+    [POWER_ALPHA] = {"alpha",         false, 0.05, 0.0,                      1.0,                  "must be between 0 and 1"},
+    [POWER_VARIANTS] = {"variants",      false, 2.0,  LIMIT_VARIANTS_MIN - 0.5, LIMIT_VARIANTS + 0.5,
+                        "must be a whole number from 2 to 64"                                                                  },
+    [POWER_STD_DEV] = {"std_dev",       false, 0.0,  0.0,                      1e12,                 "must be above 0"        },
+    [POWER_USERS_PER_DAY] = {"users_per_day", false, 0.0,  0.0,                      1e12,                 "must be above 0"        },
 };
 
 #define POWER_PARAMETERS COUNT_OF(power_parameters)
@@ -448,7 +448,8 @@ static void power_read_one(struct call *call, size_t index, struct power_request
     if (!request->given[index] && row->is_required) {
         field_error_add(errors, "required", "is required", "%s", row->name);
     } else if (request->given[index] &&
-               (!handler_parse_decimal(text, &value) || !(value > row->above && value < row->below) ||
+               (!handler_parse_decimal(text, &value) ||
+                !(value > row->above && value < row->below) ||
                 (index == POWER_VARIANTS && fabs(value - rint(value)) > 0.0))) {
         field_error_add(errors, "out_of_range", row->message, "%s", row->name);
     }

@@ -64,8 +64,7 @@ static bool cursor_parse(struct bytes text, uint64_t *out_position)
 
 const char *handler_cursor(struct call *call, uint64_t position)
 {
-    return position == 0 ? NULL
-                         : arena_format(&call->arena, "c%llx", (unsigned long long)position);
+    return position == 0 ? NULL : arena_format(&call->arena, "c%llx", (unsigned long long)position);
 }
 
 bool handler_page_read(struct call *call, struct handler_page *out_page)

@@ -39,7 +39,8 @@ bool handler_parse_time(const struct pack_value *value, int64_t *out_us);
 const char *handler_text_fault(struct bytes text, size_t limit);
 
 /* The reply to a definition that was refused with this status. */
-void handler_reply_refused(struct call *call, enum status status, const struct field_errors *errors);
+void handler_reply_refused(struct call *call, enum status status,
+                           const struct field_errors *errors);
 
 /* Writes definitions of one kind as one frame; outcomes: one each. */
 bool handler_submit_definitions(struct call *call, enum record_kind kind,

@@ -12,7 +12,7 @@
 #define USERS_FEW            100u
 #define SEQUENTIAL_USERS_MIN 100u
 /* Below so many conversions or non-conversions in an arm the normal approximation is poor. */
-#define CONVERSIONS_FEW      10u
+#define CONVERSIONS_FEW 10u
 
 static const char *const test_names[] = {
     [RESULTS_TEST_WELCH] = "welch",
@@ -240,8 +240,7 @@ static double verdict_p(const struct results *results, const struct results_cell
 static bool is_decidable(const struct results *results, const struct results_cell *cell)
 {
     const struct results_question *question = results->question;
-    uint64_t users =
-        cell->users + question->data->variants[question->experiment->control].users;
+    uint64_t users = cell->users + question->data->variants[question->experiment->control].users;
     return question->test != RESULTS_TEST_SEQUENTIAL || users >= SEQUENTIAL_USERS_MIN;
 }
 
@@ -321,8 +320,7 @@ static void warn_of_users(struct results *results)
     for (uint32_t i = 0; i < question->data->variant_count; i++) {
         uint64_t users = question->data->variants[i].users;
         bool is_open = experiment->variants[i].weight > 0.0 || users > 0;
-        if (is_open &&
-            (fewest == UINT32_MAX || users < question->data->variants[fewest].users)) {
+        if (is_open && (fewest == UINT32_MAX || users < question->data->variants[fewest].users)) {
             fewest = i;
         }
     }
@@ -398,8 +396,7 @@ static void warn_of_metric(struct results *results, uint32_t index)
 static void warn_of_test(struct results *results)
 {
     if (results->status == RESULTS_INSUFFICIENT_DATA && results->has_best) {
-        warn(results, "The sequential test decides nothing below %u users.",
-             SEQUENTIAL_USERS_MIN);
+        warn(results, "The sequential test decides nothing below %u users.", SEQUENTIAL_USERS_MIN);
     }
     if (results->question->test == RESULTS_TEST_BAYESIAN &&
         results->question->experiment->status == EXPERIMENT_RUNNING) {
@@ -407,9 +404,8 @@ static void warn_of_test(struct results *results)
     }
     if (results->question->test == RESULTS_TEST_WELCH &&
         results->question->experiment->status == EXPERIMENT_RUNNING) {
-        warn(results,
-             "The fixed-horizon test does not protect against looking often: on a running "
-             "experiment it is right for one look, planned beforehand.");
+        warn(results, "The fixed-horizon test does not protect against looking often: on a running "
+                      "experiment it is right for one look, planned beforehand.");
     }
 }
 

@@ -164,7 +164,9 @@ static void write_day_metric(struct json_writer *writer, const struct results *r
     }
     json_key(writer, "cumulative");
     json_begin_object(writer);
-    struct stats_estimate estimate = {.value = NAN, .interval = {NAN, NAN}};
+    struct stats_estimate estimate = {
+        .value = NAN, .interval = {NAN, NAN}
+    };
     if (!overflow) {
         estimate = estimate_of(results, metric, day->users_total, cumulative);
     }

@@ -23,17 +23,16 @@ const char *assign_reason_name(enum assign_reason reason)
 }
 
 /* One seed a purpose, so that who is let in says nothing about what they get. */
-static uint64_t purpose_seed(uint64_t salt, const char *purpose)
+static uint64_t purpose_seed(uint64_t salt, struct bytes purpose)
 {
     uint8_t text[sizeof(salt) + PURPOSE_MAX];
-    size_t purpose_size = strlen(purpose);
-    assert(purpose_size <= PURPOSE_MAX);
+    assert(purpose.size <= PURPOSE_MAX);
     store_u64(text, salt);
-    memcpy(text + sizeof(salt), purpose, purpose_size);
-    return XXH3_64bits(text, sizeof(salt) + purpose_size);
+    memcpy(text + sizeof(salt), purpose.data, purpose.size);
+    return XXH3_64bits(text, sizeof(salt) + purpose.size);
 }
 
-static double point_of(uint64_t salt, const char *purpose, struct bytes user_id)
+static double point_of(uint64_t salt, struct bytes purpose, struct bytes user_id)
 {
     uint64_t hash = XXH3_64bits_withSeed(user_id.data, user_id.size, purpose_seed(salt, purpose));
     return (double)(hash >> POINT_SHIFT) * POINT_UNIT;
@@ -41,12 +40,12 @@ static double point_of(uint64_t salt, const char *purpose, struct bytes user_id)
 
 double assign_traffic_point(uint64_t salt, struct bytes user_id)
 {
-    return point_of(salt, "traffic", user_id);
+    return point_of(salt, bytes_of_text("traffic"), user_id);
 }
 
 double assign_variant_point(uint64_t salt, struct bytes user_id)
 {
-    return point_of(salt, "variant", user_id);
+    return point_of(salt, bytes_of_text("variant"), user_id);
 }
 
 /* The first variant whose cumulative weight is above the point. Weights add up to 1 only nearly: the last open variant

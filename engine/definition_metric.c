@@ -278,7 +278,7 @@ static enum status metric_seal(struct reading *reading, const struct metric *dra
     uint8_t *owned = NULL;
     size_t size = 0;
     enum status status =
-        document_encode(metric_rows, ROW_END, draft, LIMIT_DEFINITION, &owned, &size);
+        document_encode(metric_rows, ROW_END, draft, (size_t)LIMIT_DEFINITION, &owned, &size);
     if (status == STATUS_TOO_LARGE) {
         field_fault(reading, &whole, "out_of_range",
                     "is too large: a definition may have %u bytes in all", LIMIT_DEFINITION);

@@ -167,8 +167,8 @@ static enum status token_seal(const struct token *draft, struct token **out_toke
 {
     uint8_t *owned = NULL;
     size_t size = 0;
-    enum status status =
-        document_encode(token_rows, COUNT_OF(token_rows), draft, LIMIT_DEFINITION, &owned, &size);
+    enum status status = document_encode(token_rows, COUNT_OF(token_rows), draft,
+                                         (size_t)LIMIT_DEFINITION, &owned, &size);
     assert(status != STATUS_TOO_LARGE); /* every part of it is bounded */
     if (status != STATUS_OK) {
         return status;

@@ -64,6 +64,16 @@ bool experiment_status_may_follow(enum experiment_status from, enum experiment_s
 
 /* ---- Fields ---- */
 
+static bool name_is_among(const struct bytes *names, uint32_t count, struct bytes name)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (name.size > 0 && bytes_equal(names[i], name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void metrics_read(struct reading *reading, const struct field_row *row,
                          const struct field *field, void *member)
 {
@@ -81,11 +91,8 @@ static void metrics_read(struct reading *reading, const struct field_row *row,
     }
     for (uint32_t i = 0; field_list_next(reading, &list, &element); i++) {
         field_kind_word.read(reading, &metric_row, &element, &names[i]);
-        for (uint32_t k = 0; k < i; k++) {
-            if (names[i].size > 0 && bytes_equal(names[i], names[k])) {
-                field_fault(reading, &element, "not_unique", "is in the list already");
-                break;
-            }
+        if (name_is_among(names, i, names[i])) {
+            field_fault(reading, &element, "not_unique", "is in the list already");
         }
     }
     experiment->metrics = names;
@@ -152,8 +159,8 @@ static void idempotency_key_write(struct pack_writer *writer, const struct field
     }
 }
 
-static const struct field_kind kind_idempotency_key = {idempotency_key_read,
-                                                       idempotency_key_write, NULL};
+static const struct field_kind kind_idempotency_key = {idempotency_key_read, idempotency_key_write,
+                                                       NULL};
 static const struct field_kind kind_metrics = {metrics_read, metrics_write, NULL};
 static const struct field_kind kind_targeting = {targeting_read, targeting_write, NULL};
 
@@ -463,7 +470,7 @@ enum status experiment_finish(const struct experiment *experiment, struct bytes 
     if (idempotency_key.size > 0) {
         finished.idempotency_digest = *idempotency_digest;
     }
-    enum status status = experiment_seal(&finished, LIMIT_DEFINITION, out_experiment);
+    enum status status = experiment_seal(&finished, (size_t)LIMIT_DEFINITION, out_experiment);
     /* Only the key and the idempotency key are new: the caller's to mend. */
     return status == STATUS_DAMAGED ? STATUS_INVALID : status;
 }

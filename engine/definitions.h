@@ -19,7 +19,9 @@
 /* Faults of a document, in the order met. At most LIMIT_FIELD_ERRORS are kept; `count` goes on. */
 struct field_error {
     const char *path;    /* "variants[1].weight"; "" for the document itself */
-    const char *code;    /* stable: "required", "wrong_type", "out_of_range", "unknown_field", "not_unique", ... */
+    const char *code;    /* stable: "required", "wrong_type", "out_of_range", "malformed", "unknown_field", "not_unique",
+                          * "not_allowed" (beside the other fields), "unsupported", "unknown_operator", "weights_sum",
+                          * "read_only", "immutable", "variant_in_use", "status_move", "no_memory" */
     const char *message; /* says what to do */
 };
 
@@ -173,7 +175,9 @@ MUST_USE enum status experiment_create(struct bytes document, const struct defin
                                        const uint8_t random[64], struct field_errors *errors,
                                        struct experiment **out_experiment);
 /* A client's PATCH on the current version. STATUS_CONFLICT for a life-cycle move that is not allowed (the error says
- * which are). Variants are matched by name; one with users cannot be removed: `variant_users[i]` says how many. */
+ * which are), where nothing else is wrong. A null puts the default back; what is not a client's to change may be repeated
+ * as it is. Variants are matched by name: what one leaves out it keeps, new ones come last, and none can be removed
+ * (variant_in_use) except from a draft without users: `variant_users[i]` says how many variant i has. */
 MUST_USE enum status experiment_patch(const struct experiment *current, struct bytes patch,
                                       const uint64_t *variant_users, const struct definition_context *context,
                                       const uint8_t random[64], struct field_errors *errors,

@@ -15,9 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What one read asks for at least, and so also what can be read on behind a largest block. */
-#define READ_PIECE  ((size_t)2 * 1024 * 1024)
-#define WINDOW_SIZE (LOG_BLOCK_SIZE + READ_PIECE)
+/* What one read asks for at least, where the file has it; so there can be as much behind a largest block. */
+#define READ_PIECE ((size_t)2 * 1024 * 1024)
+#define WINDOW_MAX (LOG_BLOCK_SIZE + READ_PIECE)
 
 #define QUARANTINE_NAMES 1000u
 
@@ -138,7 +138,8 @@ static enum status segment_list_read(struct io *io, const char *directory, struc
 /* A walk through one segment, and the window of it that is in memory. */
 struct segment_scan {
     struct io *io;
-    uint8_t *window; /* WINDOW_SIZE, aligned; kept from segment to segment */
+    uint8_t *window;        /* aligned; kept from segment to segment */
+    size_t window_capacity; /* grows to what the largest block so far needed */
     uint64_t window_offset;
     size_t window_size;
 
@@ -161,12 +162,31 @@ struct segment_scan {
     uint64_t torn_size; /* after STATUS_END: bytes from offset on that are to be cut */
 };
 
-static enum status segment_scan_init(struct segment_scan *scan, struct io *io)
+/* Makes room for `size` bytes; what is in the window stays. */
+static enum status window_reserve(struct segment_scan *scan, size_t size, struct error *error)
 {
-    scan->io = io;
-    scan->file = -1;
-    scan->window = aligned_alloc(LOG_BLOCK_ALIGN, WINDOW_SIZE);
-    return scan->window != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+    assert(size <= WINDOW_MAX && size % LOG_BLOCK_ALIGN == 0);
+    if (size <= scan->window_capacity) {
+        return STATUS_OK;
+    }
+    size_t doubled = size_min(2 * scan->window_capacity, WINDOW_MAX);
+    size_t capacity = size > doubled ? size : doubled;
+    uint8_t *window = aligned_alloc(LOG_BLOCK_ALIGN, capacity);
+    if (window == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "no memory to read the log");
+    }
+    if (scan->window_size > 0) {
+        memcpy(window, scan->window, scan->window_size);
+    }
+    free(scan->window);
+    scan->window = window;
+    scan->window_capacity = capacity;
+    return STATUS_OK;
+}
+
+static void segment_scan_init(struct segment_scan *scan, struct io *io)
+{
+    *scan = (struct segment_scan){.io = io, .file = -1};
 }
 
 static void segment_scan_close(struct segment_scan *scan)
@@ -179,11 +199,9 @@ static void segment_scan_close(struct segment_scan *scan)
 
 static void segment_scan_deinit(struct segment_scan *scan)
 {
-    if (scan->window != NULL) { /* else it was never initialised */
-        segment_scan_close(scan);
-        free(scan->window);
-        scan->window = NULL;
-    }
+    segment_scan_close(scan);
+    free(scan->window);
+    scan->window = NULL;
 }
 
 /* Where blocks end and the footer begins. */
@@ -210,19 +228,22 @@ static enum status segment_window(struct segment_scan *scan, uint64_t offset, si
         return STATUS_OK;
     }
     assert(offset + size <= scan->header.file_size && size <= LOG_BLOCK_SIZE);
-    size_t kept = 0;
-    if (offset >= scan->window_offset && offset < window_end) {
-        kept = (size_t)(window_end - offset);
-        memmove(scan->window, scan->window + (offset - scan->window_offset), kept);
-    }
+    size_t kept =
+        offset >= scan->window_offset && offset < window_end ? (size_t)(window_end - offset) : 0;
     size_t wanted = size - kept > READ_PIECE ? size - kept : READ_PIECE;
     uint64_t left = scan->header.file_size - offset - kept;
     wanted = left < wanted ? (size_t)left : wanted;
+    enum status status = window_reserve(scan, kept + wanted, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (kept > 0) {
+        memmove(scan->window, scan->window + (offset - scan->window_offset), kept);
+    }
     scan->window_offset = offset;
     scan->window_size = kept;
     size_t done = 0;
-    enum status status =
-        io_read(scan->io, scan->file, scan->window + kept, wanted, offset + kept, &done);
+    status = io_read(scan->io, scan->file, scan->window + kept, wanted, offset + kept, &done);
     if (status != STATUS_OK) {
         return log_trouble(error, scan->io, status, "read", scan->path.text);
     }
@@ -241,8 +262,11 @@ static enum status segment_read_page(struct segment_scan *scan, uint64_t offset,
 {
     size_t done = 0;
     scan->window_size = 0;
-    enum status status =
-        io_read(scan->io, scan->file, scan->window, LOG_BLOCK_ALIGN, offset, &done);
+    enum status status = window_reserve(scan, LOG_BLOCK_ALIGN, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = io_read(scan->io, scan->file, scan->window, LOG_BLOCK_ALIGN, offset, &done);
     if (status != STATUS_OK) {
         return log_trouble(error, scan->io, status, "read", scan->path.text);
     }
@@ -583,8 +607,13 @@ static enum status tail_quarantine(struct segment_scan *scan, const char *direct
  * in here leaves a torn tail again, only with more zeros in it. */
 static enum status tail_zero(struct segment_scan *scan, struct error *error)
 {
+    size_t piece = size_min((size_t)scan->torn_size, READ_PIECE);
     scan->window_size = 0;
-    memset(scan->window, 0, size_min((size_t)scan->torn_size, READ_PIECE));
+    enum status reserved = window_reserve(scan, piece, error);
+    if (reserved != STATUS_OK) {
+        return reserved;
+    }
+    memset(scan->window, 0, piece);
     for (uint64_t done = 0; done < scan->torn_size; done += READ_PIECE) {
         size_t size = size_min((size_t)(scan->torn_size - done), READ_PIECE);
         enum status status =
@@ -715,30 +744,27 @@ static enum status directory_recover(struct segment_scan *scan,
                                      struct log_tail *tail)
 {
     enum status status = STATUS_OK;
+    bool empty = list->count == 0;
     tail->segments = (uint32_t)list->count;
-    if (list->count > 0) {
+    if (!empty) {
         status = segments_check(scan, options, list, error);
         status = status == STATUS_OK ? tail_recover(scan, options, error, tail) : status;
-        status = status == STATUS_OK ? tail_sync(scan, options->directory, error) : status;
     }
     if (status == STATUS_OK) {
-        status = log_reaches_checkpoint(options, list->count > 0 ? tail->footer.end_lsn : 1, error);
+        status = log_reaches_checkpoint(options, empty ? 1 : tail->footer.end_lsn, error);
     }
-    return status == STATUS_OK ? leftovers_remove(scan->io, options->directory, error) : status;
+    status = status == STATUS_OK ? leftovers_remove(scan->io, options->directory, error) : status;
+    return status == STATUS_OK && !empty ? tail_sync(scan, options->directory, error) : status;
 }
 
 enum status log_recover(const struct event_log_options *options, struct error *error,
                         struct log_tail *out_tail)
 {
     struct segment_list list = {0};
-    struct segment_scan scan = {0};
+    struct segment_scan scan;
     struct log_tail tail = {.file = -1};
-    enum status status = segment_scan_init(&scan, options->io);
-    if (status != STATUS_OK) {
-        error_set(error, status, "no memory to read %s", options->directory);
-        goto cleanup;
-    }
-    status = segment_list_read(options->io, options->directory, error, &list);
+    segment_scan_init(&scan, options->io);
+    enum status status = segment_list_read(options->io, options->directory, error, &list);
     if (status != STATUS_OK) {
         goto cleanup;
     }
@@ -795,27 +821,23 @@ enum status log_reader_open(const struct log_reader_options *options, struct err
 {
     assert(strlen(options->directory) < LOG_DIRECTORY_MAX);
     struct log_reader *reader = calloc(1, sizeof(*reader));
-    enum status status =
-        reader != NULL ? segment_scan_init(&reader->scan, options->io) : STATUS_NO_MEMORY;
-    if (status != STATUS_OK) {
-        error_set(error, status, "no memory to read %s", options->directory);
-        goto cleanup;
+    if (reader == NULL) {
+        return error_set(error, STATUS_NO_MEMORY, "no memory to read %s", options->directory);
     }
+    segment_scan_init(&reader->scan, options->io);
     (void)snprintf(reader->directory, sizeof(reader->directory), "%s", options->directory);
     reader->options = *options;
     reader->options.directory = reader->directory;
-    status = segment_list_read(options->io, reader->directory, error, &reader->list);
+    enum status status = segment_list_read(options->io, reader->directory, error, &reader->list);
     if (status == STATUS_OK) {
         status = reader_start(reader, error);
     }
     if (status != STATUS_OK) {
-        goto cleanup;
+        log_reader_close(reader);
+        return status;
     }
     *out_reader = reader;
-    reader = NULL; /* moved to the caller */
-cleanup:
-    log_reader_close(reader);
-    return status;
+    return STATUS_OK;
 }
 
 /* The lsn that the log must reach, because our caller knows of it. */

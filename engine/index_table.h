@@ -65,6 +65,14 @@ static inline uint32_t index_probe_next(struct index_probe *probe)
     }
 }
 
+/* The first number whose tag matches, without going on: a good guess of what a lookup will find. INDEX_NONE mostly means
+ * that the key is new. */
+static inline uint32_t index_guess(const struct index_table *table, uint64_t hash)
+{
+    struct index_probe probe = index_probe_start(table, hash);
+    return index_probe_next(&probe);
+}
+
 /* Asks the processor to fetch the slot, for a lookup a little later. */
 static inline void index_prefetch(const struct index_table *table, uint64_t hash)
 {

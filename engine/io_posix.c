@@ -68,8 +68,8 @@ enum status io_posix_init(struct io_posix *disk, const struct io_operations *ope
     disk->root = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (disk->root < 0) {
         int error_number = errno;
-        return error_set(error, io_posix_fail(&disk->io, error_number), "cannot open directory %s: %s",
-                         root, strerrordesc_np(error_number));
+        return error_set(error, io_posix_fail(&disk->io, error_number),
+                         "cannot open directory %s: %s", root, strerrordesc_np(error_number));
     }
     return STATUS_OK;
 }
@@ -104,9 +104,9 @@ void io_posix_begin(struct io_posix *disk, struct io_request *request)
     assert(request->kind == IO_READ || !file->read_only);
     if (request->kind != IO_SYNC) {
         assert(request->size > 0);
-        assert(!file->direct || (request->offset % LOG_BLOCK_ALIGN == 0 &&
-                                 request->size % LOG_BLOCK_ALIGN == 0 &&
-                                 (uintptr_t)request->buffer % LOG_BLOCK_ALIGN == 0));
+        assert(!file->direct ||
+               (request->offset % LOG_BLOCK_ALIGN == 0 && request->size % LOG_BLOCK_ALIGN == 0 &&
+                (uintptr_t)request->buffer % LOG_BLOCK_ALIGN == 0));
     }
     file->plain_writes = file->plain_writes || request->kind == IO_WRITE;
     request->status = STATUS_OK;
@@ -430,6 +430,7 @@ enum status io_posix_list(struct io *io, const char *path,
     int error_number = 0;
     for (;;) {
         errno = 0;
+        /* NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is ours alone */
         const struct dirent *entry = readdir(directory);
         if (entry == NULL) {
             error_number = errno; /* 0 at the end */

@@ -1,10 +1,10 @@
 /* io_uring.c: the production disk: requests go to the kernel through a ring, so that a flush, a read-ahead and the next
  * batch of work overlap in one thread. The only includer of <liburing.h>.
  *
- * Life of a ring   made disabled at open, where a refusal can still choose the other backend; enabled by the thread that
- *                  first submits, which is its only issuer from then on.
- * Life of a step   backlog (no room in the ring) -> submission queue -> kernel -> completion queue -> io_posix_advance(),
- *                  which either finishes the request or sends its next step the same way.
+ * Life of a ring   made disabled at open, where a refusal can still choose the other backend; enabled by the thread
+ *                  that first submits, which is its only issuer from then on.
+ * Life of a step   backlog (no room in the ring) -> submission queue -> kernel -> completion queue ->
+ *                  io_posix_advance(), which either finishes the request or sends its next step the same way.
  */
 #include "engine/io_posix.h"
 
@@ -17,9 +17,9 @@
 #define RING_ENTRIES 64u
 
 /* How long a wait watches the ring before it sleeps. A sleeping virtual processor takes long to wake beside a flush of
- * 70 us: with a bound of 0, 50, 150 and 400 us, one durable 4 KiB write took 98, 84, 67 and 67 us in the median on a
- * virtual machine of 2 processors. The bound keeps a slow disk from costing a processor; between looks the thread yields,
- * so that whoever has work goes first. */
+ * 70 us: with a bound of 0, 50, 150 and 400 us, one durable 4 KiB write took 96, 84, 67 and 67 us (means of two
+ * medians) on a virtual machine of 2 processors. The bound keeps a slow disk from costing a processor; between looks the
+ * thread yields, so that whoever has work goes first. */
 #define SPIN_US    150
 #define STALLED_US 1000
 
@@ -33,9 +33,9 @@ struct ring_disk {
     struct io_uring ring;
     bool made;
     bool enabled;
-    size_t in_flight;               /* submitted by the caller, not yet finished; backlog included */
-    struct request_list backlog;    /* whose next step found no room in the ring */
-    struct request_list completed;  /* to be handed back */
+    size_t in_flight;              /* submitted by the caller, not yet finished; backlog included */
+    struct request_list backlog;   /* whose next step found no room in the ring */
+    struct request_list completed; /* to be handed back */
 };
 
 static void list_push(struct request_list *list, struct io_request *request)
@@ -130,7 +130,8 @@ static enum status ring_flush(struct ring_disk *disk)
 static enum status ring_enable(struct ring_disk *disk)
 {
     /* By number, as below: the shared library of liburing 2.3 leaves out the named calls that its header declares. */
-    int result = io_uring_register((unsigned)disk->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    int result =
+        io_uring_register((unsigned)disk->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
     if (result < 0) {
         disk->posix.io.last_errno = -result;
         return STATUS_IO;
@@ -167,8 +168,8 @@ static enum status ring_reap(struct ring_disk *disk)
         struct io_request *request = io_uring_cqe_get_data(cqe);
         int result = cqe->res;
         io_uring_cqe_seen(&disk->ring, cqe);
+        assert(disk->in_flight > 0);
         if (io_posix_advance(&disk->posix, request, result)) {
-            assert(disk->in_flight > 0);
             disk->in_flight--;
             list_push(&disk->completed, request);
         } else {
@@ -211,8 +212,7 @@ static enum status ring_sleep(struct ring_disk *disk, int64_t until_us)
         timeout.tv_nsec = left_us % 1000000 * 1000;
     }
     struct io_uring_cqe *cqe = NULL;
-    int result =
-        io_uring_wait_cqes(&disk->ring, &cqe, 1, until_us >= 0 ? &timeout : NULL, NULL);
+    int result = io_uring_wait_cqes(&disk->ring, &cqe, 1, until_us >= 0 ? &timeout : NULL, NULL);
     if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN &&
         result != -EBUSY) {
         disk->posix.io.last_errno = -result;
@@ -295,9 +295,10 @@ static int ring_make(struct io_uring *ring)
     static const unsigned always = IORING_SETUP_R_DISABLED | IORING_SETUP_CLAMP;
     static const unsigned rows[] = {
         IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
-        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, /* 6.1 */
-        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,                              /* 6.0 */
-        0,                                                                                  /* 5.19 */
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN |
+            IORING_SETUP_TASKRUN_FLAG,                         /* 6.1 */
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, /* 6.0 */
+        0,                                                     /* 5.19 */
     };
     int result = -EINVAL;
     for (size_t i = 0; i < COUNT_OF(rows) && result == -EINVAL; i++) {
@@ -306,15 +307,16 @@ static int ring_make(struct io_uring *ring)
     return result;
 }
 
-/* Shrinks the ring to what this file uses: a ring is a way around system call filters, so whoever takes over the process
- * should not find one that can open files or connect sockets. Old kernels cannot, and the ring works without. */
+/* Shrinks the ring to what this file uses: a ring is a way around system call filters, so whoever takes over the
+ * process should not find one that can open files or connect sockets. Where the kernel refuses, the ring works without.
+ */
 static void ring_restrict(struct io_uring *ring)
 {
     struct io_uring_restriction allowed[] = {
         {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_ENABLE_RINGS},
-        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ},
-        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITE},
-        {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_FSYNC},
+        {.opcode = IORING_RESTRICTION_SQE_OP,      .sqe_op = IORING_OP_READ                   },
+        {.opcode = IORING_RESTRICTION_SQE_OP,      .sqe_op = IORING_OP_WRITE                  },
+        {.opcode = IORING_RESTRICTION_SQE_OP,      .sqe_op = IORING_OP_FSYNC                  },
     };
     (void)io_uring_register((unsigned)ring->ring_fd, IORING_REGISTER_RESTRICTIONS, allowed,
                             COUNT_OF(allowed));
@@ -340,8 +342,8 @@ enum status io_uring_open(const char *root, struct error *error, struct io **out
                            strerrordesc_np(-result));
         goto cleanup;
     }
-    /* Waiting with a time-out without it would need an operation of its own in the ring. Any kernel that has it also has
-     * the plain read and write operations. */
+    /* Waiting with a time-out without it would need an operation of its own in the ring. Any kernel that has it also
+     * has the plain read and write operations. */
     if ((disk->ring.features & IORING_FEAT_EXT_ARG) == 0) {
         status = error_set(error, STATUS_UNSUPPORTED, "the io_uring of this kernel is too old");
         goto cleanup;

@@ -2,6 +2,7 @@
 #include "engine/pool.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 enum status pool_init(struct pool *pool, size_t element_size)
 {
@@ -20,14 +21,36 @@ static uint32_t chunks_used(const struct pool *pool)
 
 void pool_deinit(struct pool *pool)
 {
-    if (pool->chunks != NULL) {
-        const uint32_t used = chunks_used(pool);
-        for (uint32_t i = 0; i < used; i++) {
-            free(pool->chunks[i]);
-        }
-        free(pool->chunks);
+    for (uint32_t i = 0; i < pool->slab_count; i++) {
+        free(pool->slabs[i]);
     }
+    free(pool->slabs);
+    free(pool->chunks);
     *pool = (struct pool){0};
+}
+
+/* Takes more memory: little for a small pool, whole huge pages for one that has grown, so that a page fault comes every
+ * 2 MiB and lookups need few entries of the TLB. */
+static enum status slab_take(struct pool *pool, size_t chunk_size)
+{
+    const bool grown = (uint64_t)chunks_used(pool) * chunk_size >= POOL_SLAB_BYTES && chunk_size < POOL_SLAB_BYTES;
+    const size_t size = grown ? POOL_SLAB_BYTES : chunk_size;
+    uint8_t **slabs = realloc(pool->slabs, (pool->slab_count + 1ull) * sizeof(*slabs));
+    if (slabs == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    pool->slabs = slabs;
+    /* Cache lines matter: an element of 64 bytes must not straddle two. */
+    if (posix_memalign((void **)&pool->slab, grown ? POOL_SLAB_BYTES : 64, size) != 0) {
+        return STATUS_NO_MEMORY;
+    }
+    if (grown) {
+        (void)madvise(pool->slab, size, MADV_HUGEPAGE); /* a hint; without it everything still works */
+    }
+    memset(pool->slab, 0, size);
+    slabs[pool->slab_count++] = pool->slab;
+    pool->slab_left = size;
+    return STATUS_OK;
 }
 
 enum status pool_append(struct pool *pool, uint32_t *out_index)
@@ -37,13 +60,14 @@ enum status pool_append(struct pool *pool, uint32_t *out_index)
         return STATUS_TOO_LARGE;
     }
     if (pool->chunks[chunk] == NULL) {
-        uint8_t *memory = NULL;
-        /* Cache lines matter: an element of 64 bytes must not straddle two. */
-        if (posix_memalign((void **)&memory, 64, pool->element_size << pool->shift) != 0) {
-            return STATUS_NO_MEMORY;
+        const size_t chunk_size = round_up(pool->element_size << pool->shift, 64);
+        const enum status status = pool->slab_left >= chunk_size ? STATUS_OK : slab_take(pool, chunk_size);
+        if (status != STATUS_OK) {
+            return status;
         }
-        memset(memory, 0, pool->element_size << pool->shift);
-        pool->chunks[chunk] = memory;
+        pool->chunks[chunk] = pool->slab;
+        pool->slab += chunk_size;
+        pool->slab_left -= chunk_size;
     }
     *out_index = pool->count++;
     return STATUS_OK;
@@ -51,5 +75,5 @@ enum status pool_append(struct pool *pool, uint32_t *out_index)
 
 uint64_t pool_memory(const struct pool *pool)
 {
-    return ((uint64_t)chunks_used(pool) << pool->shift) * pool->element_size;
+    return ((uint64_t)chunks_used(pool) << pool->shift) * pool->element_size + pool->slab_left;
 }

@@ -11,6 +11,7 @@
 #include "engine/base.h"
 
 #define POOL_CHUNK_BYTES (256u * 1024) /* a chunk is at most this, and at least one element */
+#define POOL_SLAB_BYTES  (2048u * 1024) /* what a grown pool takes at a time: a huge page */
 #define POOL_CHUNKS      (1u << 18)    /* of 64-byte elements: a billion */
 
 struct pool {
@@ -18,6 +19,10 @@ struct pool {
     size_t element_size;
     uint32_t shift; /* 2^shift elements a chunk */
     uint32_t count;
+    uint8_t **slabs; /* what the chunks were cut from, to be freed */
+    uint32_t slab_count;
+    uint8_t *slab; /* the rest of the last one */
+    size_t slab_left;
 };
 
 MUST_USE enum status pool_init(struct pool *pool, size_t element_size);

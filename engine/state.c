@@ -355,7 +355,8 @@ static enum status apply_assignment(struct state *state, const struct record *re
 
 /* ---- events ---- */
 
-/* An event decoded ahead of its turn, its table slots on their way into the cache. */
+/* An event decoded ahead of its turn, and what it will touch on its way into the cache. A lone lookup is a chain of
+ * misses (slot, user, vector); a batch walks all its chains at once, a link a pass. */
 struct prepared_event {
     struct event event;
     uint64_t user_hash;
@@ -375,6 +376,39 @@ static enum status event_prepare(const struct state *state, const struct record 
         event_ids_prefetch(&state->event_ids, out->print);
     }
     return STATUS_OK;
+}
+
+/* The second link: the users and fingerprints that the slots point at. */
+static void event_prefetch_user(const struct state *state, const struct prepared_event *prepared)
+{
+    const uint32_t user = index_guess(&state->users.table, prepared->user_hash);
+    if (user != INDEX_NONE) {
+        __builtin_prefetch(user_at(&state->users, user), 1);
+    }
+    if (prepared->event.event_id.size != 0) {
+        const uint32_t seen = index_guess(&state->event_ids.table, prepared->print.high);
+        if (seen != INDEX_NONE) {
+            __builtin_prefetch(pool_at(&state->event_ids.prints, seen));
+        }
+    }
+}
+
+/* The third: the user's id, vectors and enrolments. */
+static void event_prefetch_vectors(const struct state *state, const struct prepared_event *prepared)
+{
+    const uint32_t number = index_guess(&state->users.table, prepared->user_hash);
+    if (number == INDEX_NONE) {
+        return;
+    }
+    const struct user *user = user_at(&state->users, number);
+    __builtin_prefetch(user->id);
+    if (user->vectors != 0) {
+        __builtin_prefetch(pool_at(&state->rollup.vectors, user->vectors - 1), 1);
+    }
+    const uint32_t enrolment = atomic_load_explicit(&user->enrolments, memory_order_relaxed);
+    if (enrolment != 0) {
+        __builtin_prefetch(enrolment_at(&state->users, enrolment - 1), 1);
+    }
 }
 
 /* What a retry repeats: all but the timestamp, which the server may have put. */
@@ -488,17 +522,34 @@ static enum status apply_definition_record(struct state *state, const struct rec
     return status;
 }
 
+static enum status batch_prepare(const struct state *state, const struct record *records, size_t count,
+                                 struct prepared_event *prepared)
+{
+    for (size_t i = 0; i < count; i++) {
+        prepared[i].event.event_id.size = 0;
+        prepared[i].user_hash = 0;
+        const enum status status =
+            records[i].kind == RECORD_EVENT ? event_prepare(state, &records[i], &prepared[i]) : STATUS_OK;
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    for (size_t i = 0; i < count && count > 1; i++) {
+        event_prefetch_user(state, &prepared[i]);
+    }
+    for (size_t i = 0; i < count && count > 1; i++) {
+        event_prefetch_vectors(state, &prepared[i]);
+    }
+    return STATUS_OK;
+}
+
 enum status state_apply(struct state *state, const struct record *records, size_t count, uint8_t *outcomes)
 {
     assert(count <= STATE_BATCH);
     struct prepared_event prepared[STATE_BATCH];
-    for (size_t i = 0; i < count; i++) {
-        if (records[i].kind == RECORD_EVENT) {
-            const enum status status = event_prepare(state, &records[i], &prepared[i]);
-            if (status != STATUS_OK) {
-                return status;
-            }
-        }
+    const enum status prepared_status = batch_prepare(state, records, count, prepared);
+    if (prepared_status != STATUS_OK) {
+        return prepared_status;
     }
     for (size_t i = 0; i < count; i++) {
         const struct record *record = &records[i];

@@ -775,7 +775,7 @@ static bool node_holds(const struct targeting_node *node, const bool holds[],
 
 bool targeting_matches(const struct targeting *targeting, struct bytes attributes)
 {
-    bool holds[NODES_MAX];
+    bool holds[NODES_MAX] = {false};
     assert(targeting->node_count <= NODES_MAX);
     if (targeting->node_count == 0) {
         return true;

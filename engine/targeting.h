@@ -63,7 +63,8 @@ struct targeting {
     struct bytes document; /* encoded, as given; empty where everyone is targeted */
 };
 
-/* Reads the document (an encoded map) into nodes of the arena; faults go to errors under `path`. */
+/* Reads the document (an encoded map) into nodes of the arena; faults go to errors under `path`. The nodes borrow their
+ * texts from the document, which must live as long. */
 MUST_USE enum status targeting_decode(struct bytes document, const char *path, struct arena *arena,
                                       struct field_errors *errors, struct targeting *out_targeting);
 
@@ -71,7 +72,7 @@ MUST_USE enum status targeting_decode(struct bytes document, const char *path, s
 bool targeting_matches(const struct targeting *targeting, struct bytes attributes);
 
 /* -1, 0, 1 by the rules of semantic versioning 2.0.0; a missing minor or patch counts as 0, a leading "v" is passed over.
- * False where either is no version. */
+ * Leading zeros do not count, and numbers may have any length. False where either is no version. */
 bool semver_compare(struct bytes a, struct bytes b, int *out_order);
 
 #endif

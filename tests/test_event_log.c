@@ -455,6 +455,69 @@ Test(event_log, full_disk_leaves_the_room_that_is_left)
     fixture_free(&fixture);
 }
 
+/* Bytes [offset, offset + size) of the first segment are zeros on disk. */
+static bool zero_on_disk(struct log_fixture *fixture, uint64_t offset, size_t size)
+{
+    uint8_t bytes[FIXTURE_BLOCK_SIZE];
+    size_t done = 0;
+    cr_assert_eq(io_sim_peek(fixture->disk, fixture_segment(1), offset, bytes, size, &done),
+                 STATUS_OK);
+    cr_assert_eq(done, size);
+    return format_is_zero(bytes, size);
+}
+
+Test(event_log, what_a_full_disk_left_of_a_block_is_written_over)
+{
+    uint32_t left_something = 0;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct log_fixture fixture = fixture_make(100 + seed);
+        cr_assert_eq(fixture_open(&fixture, 0), STATUS_OK);
+        io_sim_inject(fixture.disk, &(struct io_sim_fault){.operations = IO_SIM_WRITE_DURABLE,
+                                                           .nth = 1,
+                                                           .status = STATUS_NO_SPACE});
+        cr_assert_eq(fixture_commit(&fixture, 1, 1, FIXTURE_BLOCK_SIZE - FORMAT_BLOCK_HEADER_SIZE),
+                     STATUS_NO_SPACE);
+        left_something += !zero_on_disk(&fixture, 2 * LOG_BLOCK_ALIGN, 3 * LOG_BLOCK_ALIGN);
+        if (seed % 2 == 0) {
+            cr_assert_eq(fixture_commit(&fixture, 1, 1, 100), STATUS_OK);
+        } else { /* by the next block, or before the footer */
+            cr_assert_eq(fixture_commit(&fixture, 1, 1, 100), STATUS_OK);
+            io_sim_inject(fixture.disk, &(struct io_sim_fault){.operations = IO_SIM_WRITE_DURABLE,
+                                                               .nth = 1,
+                                                               .status = STATUS_NO_SPACE});
+            cr_assert_eq(fixture_commit(&fixture, 2, 1, 3 * LOG_BLOCK_ALIGN - 100),
+                         STATUS_NO_SPACE);
+            io_sim_clock_advance(fixture.disk, DAY_US);
+            cr_assert_eq(fixture_commit(&fixture, 2, 1, 100), STATUS_OK);
+            cr_assert_eq(fixture_count(&fixture, FIXTURE_DIRECTORY, ".seg"), 2);
+        }
+        cr_assert(zero_on_disk(&fixture, 2 * LOG_BLOCK_ALIGN, 3 * LOG_BLOCK_ALIGN), "seed %llu",
+                  (unsigned long long)seed);
+        fixture_free(&fixture);
+    }
+    cr_assert_gt(left_something, 5, "the test has nothing to test");
+}
+
+Test(event_log, nothing_follows_a_footer_that_may_be_there)
+{
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct log_fixture fixture = fixture_make(200 + seed);
+        cr_assert_eq(fixture_open(&fixture, 0), STATUS_OK);
+        uint64_t lsn = fixture_blocks(&fixture, 1, 13, 1); /* one page is left */
+        io_sim_inject(fixture.disk, &(struct io_sim_fault){.operations = IO_SIM_WRITE_DURABLE,
+                                                           .nth = 1,
+                                                           .status = STATUS_NO_SPACE});
+        cr_assert_eq(fixture_commit(&fixture, lsn, 1, 8000), STATUS_NO_SPACE);
+        cr_assert_eq(fixture_commit(&fixture, lsn, 1, 100), STATUS_NO_SPACE, "within the second");
+        io_sim_clock_advance(fixture.disk, 1000001);
+        lsn = fixture_blocks(&fixture, lsn, 1, 1);
+        cr_assert_eq(fixture_count(&fixture, FIXTURE_DIRECTORY, ".seg"), 2);
+        cr_assert(zero_on_disk(&fixture, 14 * LOG_BLOCK_ALIGN, LOG_BLOCK_ALIGN));
+        expect_scan(&fixture, 1, lsn);
+        fixture_free(&fixture);
+    }
+}
+
 Test(event_log, full_disk_at_midnight_keeps_the_old_day_going)
 {
     struct log_fixture fixture = fixture_make(14);

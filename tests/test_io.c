@@ -75,12 +75,13 @@ static void everywhere(void (*check)(struct place *place, struct io *io))
         enum io_backend backend;
         const char *parent;
     } rows[] = {
-        {"sim", IO_BACKEND_AUTO, NULL},
-        {"sync", IO_BACKEND_SYNC, "/tmp"},
-        {"uring", IO_BACKEND_URING, "/tmp"},
-        {"sync on tmpfs", IO_BACKEND_SYNC, "/dev/shm"},
+        {"sim",            IO_BACKEND_AUTO,  NULL      },
+        {"sync",           IO_BACKEND_SYNC,  "/tmp"    },
+        {"uring",          IO_BACKEND_URING, "/tmp"    },
+        {"sync on tmpfs",  IO_BACKEND_SYNC,  "/dev/shm"},
         {"uring on tmpfs", IO_BACKEND_URING, "/dev/shm"},
     };
+
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct place place = {.name = rows[i].name, .backend = rows[i].backend};
         if (rows[i].parent == NULL) {
@@ -230,7 +231,8 @@ static void check_read_write(struct place *place, struct io *io)
     write_pattern(io, file, 3 * 1024 * 1024 + 5, 50000, 3);
     expect_pattern(io, file, 3 * 1024 * 1024 + 5, 50000, 3);
     cr_assert_eq(io_read(io, file, buffer, 100, 30000, &done), STATUS_OK);
-    cr_assert(done == 100 && buffer[0] == 0 && memcmp(buffer, buffer + 1, 99) == 0, "holes are zeros");
+    cr_assert(done == 100 && buffer[0] == 0 && memcmp(buffer, buffer + 1, 99) == 0,
+              "holes are zeros");
 }
 
 Test(io, reads_what_was_written)
@@ -884,8 +886,8 @@ static void check_torn(uint32_t sector_size)
     cr_assert_eq(io_sim_peek(image, "file", 0, found, 16384, &done), STATUS_OK);
     for (size_t at = 0; at < 16384; at++) {
         enum io_sim_fate fate = fates[at / sector_size];
-        bool is_new = fate == IO_SIM_KEEP ||
-                      (fate == IO_SIM_HALF && at % sector_size < sector_size / 2);
+        bool is_new =
+            fate == IO_SIM_KEEP || (fate == IO_SIM_HALF && at % sector_size < sector_size / 2);
         cr_assert_eq(found[at], is_new ? new_bytes[at] : old_bytes[at], "byte %zu", at);
     }
     io_sim_close(image);
@@ -1176,10 +1178,9 @@ Test(io_sim, every_operation_can_fail)
     struct io *io = io_sim_handle(disk);
     const struct io_operations *operations = io->operations;
     int file = make_file(io, "file", 0);
-    io_sim_inject(disk, &(struct io_sim_fault){.operations = IO_SIM_ALL,
-                                               .nth = 1,
-                                               .forever = true,
-                                               .status = STATUS_NO_SPACE});
+    io_sim_inject(
+        disk, &(struct io_sim_fault){
+                  .operations = IO_SIM_ALL, .nth = 1, .forever = true, .status = STATUS_NO_SPACE});
     int other = 0;
     uint64_t size = 0;
     cr_assert_eq(operations->open(io, "x", IO_OPEN_CREATE, &other), STATUS_NO_SPACE);
@@ -1334,9 +1335,9 @@ Test(io_sim, halted_disk_does_nothing_more)
     struct io *io = io_sim_handle(disk);
     struct io_sim *snapshot = NULL;
     io_sim_watch(disk, halt_at_third, &snapshot);
-    int file = make_file(io, "file", 0);                                     /* 1 */
-    cr_assert_eq(io->operations->sync_directory(io, "."), STATUS_OK);        /* 2 */
-    cr_assert_eq(io_write_durable(io, file, "x", 1, 0), STATUS_IO);          /* 3: submitted */
+    int file = make_file(io, "file", 0);                              /* 1 */
+    cr_assert_eq(io->operations->sync_directory(io, "."), STATUS_OK); /* 2 */
+    cr_assert_eq(io_write_durable(io, file, "x", 1, 0), STATUS_IO);   /* 3: submitted */
     cr_assert_eq(io_write_durable(io, file, "y", 1, 0), STATUS_IO);
     cr_assert_eq(io->operations->unlink(io, "file"), STATUS_IO);
     cr_assert_not_null(snapshot);

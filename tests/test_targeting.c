@@ -35,7 +35,8 @@ static struct bytes pack_of(const char *json)
     size_t capacity = size * 2 + 64;
     struct pack_writer writer = pack_writer_on(arena_take(&arena, capacity), capacity);
     struct json_reader reader = json_reader_on(text, size);
-    cr_assert(json_transcode(&reader, &arena, &writer) && json_at_end(&reader), "bad JSON: %s", json);
+    cr_assert(json_transcode(&reader, &arena, &writer) && json_at_end(&reader), "bad JSON: %s",
+              json);
     cr_assert(!writer.overflow);
     return bytes_of(writer.data, writer.size);
 }
@@ -61,7 +62,8 @@ static void expect_refused(const char *json, const char *expected)
     struct targeting targeting;
     char text[4096] = "";
     errors = field_errors_in(&arena);
-    cr_expect_eq(targeting_decode(pack_of(json), "targeting", &arena, &errors, &targeting), STATUS_INVALID, "%s", json);
+    cr_expect_eq(targeting_decode(pack_of(json), "targeting", &arena, &errors, &targeting),
+                 STATUS_INVALID, "%s", json);
     for (uint32_t i = 0; i < errors.count; i++) {
         strcat(text, i > 0 ? "; " : "");
         strcat(text, errors.items[i].path);
@@ -73,7 +75,8 @@ static void expect_refused(const char *json, const char *expected)
 
 Test(targeting, nothing_targets_everyone)
 {
-    static const char *const rows[] = {"{}", "{'rules': []}", "{'countries': null, 'min_version': null, 'rules': null}"};
+    static const char *const rows[] = {"{}", "{'rules': []}",
+                                       "{'countries': null, 'min_version': null, 'rules': null}"};
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct targeting targeting = targeting_of(rows[i]);
         cr_expect_eq(targeting.node_count, 0);
@@ -117,40 +120,42 @@ Test(targeting, conditions_hold_as_documented)
         const char *attributes;
         bool expected;
     } rows[] = {
-        {"'op': 'eq', 'value': 'pro'", "{'a': 'pro'}", true},
-        {"'op': 'eq', 'value': 'pro'", "{'a': 'Pro'}", false},
-        {"'op': 'eq', 'value': 'pro'", "{'b': 'pro'}", false},
-        {"'op': 'eq', 'value': 5", "{'a': 5}", true},
-        {"'op': 'eq', 'value': 5", "{'a': 5.0}", true},
-        {"'op': 'eq', 'value': 5", "{'a': '5'}", false},
-        {"'op': 'eq', 'value': 0.1", "{'a': 0.1}", true},
-        {"'op': 'eq', 'value': 0.1", "{'a': 0.10000000000000001}", true},
-        {"'op': 'eq', 'value': 0.1", "{'a': 0.1000001}", false},
-        {"'op': 'eq', 'value': 1e300", "{'a': 1e300}", true},
-        {"'op': 'eq', 'value': 1e300", "{'a': 2e300}", false},
-        {"'op': 'eq', 'value': 1e-9", "{'a': 1e-9}", true},
-        {"'op': 'eq', 'value': 1e-9", "{'a': 2e-9}", false},
-        {"'op': 'eq', 'value': 9223372036854775808", "{'a': 9223372036854775808}", true},
-        {"'op': 'eq', 'value': 9007199254740993", "{'a': 9007199254740992}", false},
-        {"'op': 'eq', 'value': 9007199254.740993", "{'a': 9007199254.740993}", true},
-        {"'op': 'eq', 'value': 9007199254.740993", "{'a': 9007199254.740992}", false},
-        {"'op': 'eq', 'value': true", "{'a': true}", true},
-        {"'op': 'eq', 'value': true", "{'a': 1}", false},
-        {"'op': 'eq', 'value': 'x'", "{'a': ['x']}", false},
-        {"'op': 'ne', 'value': 'x'", "{'a': ['x']}", true},
-        {"'op': 'ne', 'value': 'x'", "{'a': 'x'}", false},
-        {"'op': 'ne', 'value': 'x'", "{}", true},
-        {"'op': 'ne', 'value': 'x'", "{'a': null}", true},
-        {"'op': 'eq', 'value': 'x'", "{'a': null}", false},
-        {"'op': 'in', 'values': ['x', 5, true]", "{'a': 5}", true},
-        {"'op': 'in', 'values': ['x', 5, true]", "{'a': false}", false},
-        {"'op': 'in', 'values': ['x']", "{}", false},
-        {"'op': 'not_in', 'values': ['x', 'y']", "{'a': 'z'}", true},
-        {"'op': 'not_in', 'values': ['x', 'y']", "{'a': 'y'}", false},
-        {"'op': 'not_in', 'values': ['x', 'y']", "{}", true},
+        {"'op': 'eq', 'value': 'pro'",               "{'a': 'pro'}",               true },
+        {"'op': 'eq', 'value': 'pro'",               "{'a': 'Pro'}",               false},
+        {"'op': 'eq', 'value': 'pro'",               "{'b': 'pro'}",               false},
+        {"'op': 'eq', 'value': 5",                   "{'a': 5}",                   true },
+        {"'op': 'eq', 'value': 5",                   "{'a': 5.0}",                 true },
+        {"'op': 'eq', 'value': 5",                   "{'a': '5'}",                 false},
+        {"'op': 'eq', 'value': 0.1",                 "{'a': 0.1}",                 true },
+        {"'op': 'eq', 'value': 0.1",                 "{'a': 0.10000000000000001}", true },
+        {"'op': 'eq', 'value': 0.1",                 "{'a': 0.1000001}",           false},
+        {"'op': 'eq', 'value': 1e300",               "{'a': 1e300}",               true },
+        {"'op': 'eq', 'value': 1e300",               "{'a': 2e300}",               false},
+        {"'op': 'eq', 'value': 1e-9",                "{'a': 1e-9}",                true },
+        {"'op': 'eq', 'value': 1e-9",                "{'a': 2e-9}",                false},
+        {"'op': 'eq', 'value': 9223372036854775808", "{'a': 9223372036854775808}", true },
+        {"'op': 'eq', 'value': 9007199254740993",    "{'a': 9007199254740992}",    false},
+        {"'op': 'eq', 'value': 9007199254.740993",   "{'a': 9007199254.740993}",   true },
+        {"'op': 'eq', 'value': 9007199254.740993",   "{'a': 9007199254.740992}",   false},
+        {"'op': 'eq', 'value': true",                "{'a': true}",                true },
+        {"'op': 'eq', 'value': true",                "{'a': 1}",                   false},
+        {"'op': 'eq', 'value': 'x'",                 "{'a': ['x']}",               false},
+        {"'op': 'ne', 'value': 'x'",                 "{'a': ['x']}",               true },
+        {"'op': 'ne', 'value': 'x'",                 "{'a': 'x'}",                 false},
+        {"'op': 'ne', 'value': 'x'",                 "{}",                         true },
+        {"'op': 'ne', 'value': 'x'",                 "{'a': null}",                true },
+        {"'op': 'eq', 'value': 'x'",                 "{'a': null}",                false},
+        {"'op': 'in', 'values': ['x', 5, true]",     "{'a': 5}",                   true },
+        {"'op': 'in', 'values': ['x', 5, true]",     "{'a': false}",               false},
+        {"'op': 'in', 'values': ['x']",              "{}",                         false},
+        {"'op': 'not_in', 'values': ['x', 'y']",     "{'a': 'z'}",                 true },
+        {"'op': 'not_in', 'values': ['x', 'y']",     "{'a': 'y'}",                 false},
+        {"'op': 'not_in', 'values': ['x', 'y']",     "{}",                         true },
     };
+
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        expect_match(arena_format(&arena, "{'rules': [{'attribute': 'a', %s}]}", rows[i].rule), rows[i].attributes, rows[i].expected);
+        expect_match(arena_format(&arena, "{'rules': [{'attribute': 'a', %s}]}", rows[i].rule),
+                     rows[i].attributes, rows[i].expected);
     }
 }
 
@@ -177,26 +182,35 @@ Test(targeting, numbers_compare_as_decimals_whatever_carries_them)
     cr_expect(!rule_holds(RULE_EQ, &below, &tenth));
     cr_expect(rule_holds(RULE_EQ, &five_millionths, &whole));
     cr_expect(rule_holds(RULE_EQ, &large_double, &half));
+    for (int64_t i = 0; i < 1000; i++) {
+        struct pack_value integer = {.type = PACK_INT, .as.integer = (5ll << 60) + i * 1024};
+        struct pack_value same = number_of((double)integer.as.integer);
+        cr_expect(rule_holds(RULE_EQ, &same, &(struct rule_values){&integer, 1}));
+    }
     cr_expect(!rule_holds(RULE_EQ, &not_a_number, &nan));
     cr_expect(rule_holds(RULE_NE, &not_a_number, &nan));
 }
 
 Test(targeting, all_parts_must_hold)
 {
-    static const char json[] = "{'countries': ['US'], 'min_version': '2', 'rules': [{'attribute': 'plan', 'op': 'in', 'values': ['pro']},"
+    static const char json[] = "{'countries': ['US'], 'min_version': '2', 'rules': [{'attribute': "
+                               "'plan', 'op': 'in', 'values': ['pro']},"
                                " {'attribute': 'beta', 'op': 'eq', 'value': true}]}";
     expect_match(json, "{'country': 'US', 'version': '2.0.1', 'plan': 'pro', 'beta': true}", true);
     expect_match(json, "{'country': 'DE', 'version': '2.0.1', 'plan': 'pro', 'beta': true}", false);
     expect_match(json, "{'country': 'US', 'version': '1.0.1', 'plan': 'pro', 'beta': true}", false);
-    expect_match(json, "{'country': 'US', 'version': '2.0.1', 'plan': 'free', 'beta': true}", false);
-    expect_match(json, "{'country': 'US', 'version': '2.0.1', 'plan': 'pro', 'beta': false}", false);
+    expect_match(json, "{'country': 'US', 'version': '2.0.1', 'plan': 'free', 'beta': true}",
+                 false);
+    expect_match(json, "{'country': 'US', 'version': '2.0.1', 'plan': 'pro', 'beta': false}",
+                 false);
 }
 
 Test(targeting, combinations_nest)
 {
     static const char json[] =
         "{'rules': [{'any': [{'attribute': 'a', 'op': 'eq', 'value': 1},"
-        "                    {'all': [{'attribute': 'b', 'op': 'eq', 'value': 1}, {'not': {'attribute': 'c', 'op': 'eq', 'value': 1}}]}]}]}";
+        "                    {'all': [{'attribute': 'b', 'op': 'eq', 'value': 1}, {'not': "
+        "{'attribute': 'c', 'op': 'eq', 'value': 1}}]}]}]}";
     expect_match(json, "{'a': 1}", true);
     expect_match(json, "{'b': 1}", true);
     expect_match(json, "{'b': 1, 'c': 1}", false);
@@ -214,28 +228,43 @@ Test(targeting, faults_are_named_by_path)
     expect_refused("{'countries': 'US'}", "targeting.countries wrong_type");
     expect_refused("{'min_version': 'new'}", "targeting.min_version malformed");
     expect_refused("{'min_version': 2}", "targeting.min_version wrong_type");
-    expect_refused("{'rules': [{}]}", "targeting.rules[0].attribute required; targeting.rules[0].op required");
-    expect_refused("{'rules': [{'attribute': 'a', 'op': 'gte', 'value': 1}, {'attribute': 'a', 'op': 'semver_gte', 'value': '1'}]}",
-                   "targeting.rules[0].op unknown_operator; targeting.rules[1].op unknown_operator");
-    expect_refused("{'rules': [{'attribute': 'a', 'op': 'eq', 'values': [1]}]}", "targeting.rules[0].values not_allowed");
-    expect_refused("{'rules': [{'attribute': 'a', 'op': 'in', 'value': 1}]}", "targeting.rules[0].value not_allowed");
-    expect_refused("{'rules': [{'attribute': 'a', 'op': 'in', 'values': []}]}", "targeting.rules[0].values out_of_range");
-    expect_refused("{'rules': [{'attribute': 'a', 'op': 'in', 'values': [1, null, {}]}]}",
-                   "targeting.rules[0].values[1] wrong_type; targeting.rules[0].values[2] wrong_type");
-    expect_refused("{'rules': [{'attribute': 'a', 'op': 'eq', 'value': null}]}", "targeting.rules[0].value required");
-    expect_refused("{'rules': [{'attribute': '', 'op': 'eq', 'value': 1, 'x': 1}]}", "targeting.rules[0].x unknown_field");
+    expect_refused("{'rules': [{}]}",
+                   "targeting.rules[0].attribute required; targeting.rules[0].op required");
+    expect_refused(
+        "{'rules': [{'attribute': 'a', 'op': 'gte', 'value': 1}, {'attribute': 'a', 'op': "
+        "'semver_gte', 'value': '1'}]}",
+        "targeting.rules[0].op unknown_operator; targeting.rules[1].op unknown_operator");
+    expect_refused("{'rules': [{'attribute': 'a', 'op': 'eq', 'values': [1]}]}",
+                   "targeting.rules[0].values not_allowed");
+    expect_refused("{'rules': [{'attribute': 'a', 'op': 'in', 'value': 1}]}",
+                   "targeting.rules[0].value not_allowed");
+    expect_refused("{'rules': [{'attribute': 'a', 'op': 'in', 'values': []}]}",
+                   "targeting.rules[0].values out_of_range");
+    expect_refused(
+        "{'rules': [{'attribute': 'a', 'op': 'in', 'values': [1, null, {}]}]}",
+        "targeting.rules[0].values[1] wrong_type; targeting.rules[0].values[2] wrong_type");
+    expect_refused("{'rules': [{'attribute': 'a', 'op': 'eq', 'value': null}]}",
+                   "targeting.rules[0].value required");
+    expect_refused("{'rules': [{'attribute': '', 'op': 'eq', 'value': 1, 'x': 1}]}",
+                   "targeting.rules[0].x unknown_field");
     expect_refused("{'rules': [{'all': []}]}", "targeting.rules[0].all out_of_range");
-    expect_refused("{'rules': [{'all': [{'attribute': 'a', 'op': 'eq', 'value': 1}], 'attribute': 'a'}]}", "targeting.rules[0] not_allowed");
-    expect_refused("{'rules': [{'all': [{'not': {}}], 'any': [{'not': {}}]}]}", "targeting.rules[0] not_allowed");
-    expect_refused("{'rules': [{'any': [{'not': {'attribute': 'a', 'op': 'eq'}}]}]}", "targeting.rules[0].any[0].not.value required");
+    expect_refused(
+        "{'rules': [{'all': [{'attribute': 'a', 'op': 'eq', 'value': 1}], 'attribute': 'a'}]}",
+        "targeting.rules[0] not_allowed");
+    expect_refused("{'rules': [{'all': [{'not': {}}], 'any': [{'not': {}}]}]}",
+                   "targeting.rules[0] not_allowed");
+    expect_refused("{'rules': [{'any': [{'not': {'attribute': 'a', 'op': 'eq'}}]}]}",
+                   "targeting.rules[0].any[0].not.value required");
 }
 
 static char *many_rules(uint32_t count)
 {
     char *json = arena_take(&arena, 65536);
-    size_t size = (size_t)sprintf(json, "{'countries': ['US'], 'min_version': '1', 'rules': [{'any': [");
+    size_t size =
+        (size_t)sprintf(json, "{'countries': ['US'], 'min_version': '1', 'rules': [{'any': [");
     for (uint32_t i = 0; i + 1 < count; i++) {
-        size += (size_t)sprintf(json + size, "%s{'attribute': 'a', 'op': 'eq', 'value': %u}", i > 0 ? "," : "", i);
+        size += (size_t)sprintf(json + size, "%s{'attribute': 'a', 'op': 'eq', 'value': %u}",
+                                i > 0 ? "," : "", i);
     }
     sprintf(json + size, "]}]}");
     return json;
@@ -260,7 +289,8 @@ Test(targeting, a_tree_is_bounded_in_rules_and_depth)
         pack_raw(&writer, pack_of("{'attribute': 'a', 'op': 'eq', 'value': 1}"));
         struct targeting targeting;
         errors = field_errors_in(&arena);
-        enum status status = targeting_decode(bytes_of(data, writer.size), "targeting", &arena, &errors, &targeting);
+        enum status status =
+            targeting_decode(bytes_of(data, writer.size), "targeting", &arena, &errors, &targeting);
         cr_expect_eq(status, depth <= LIMIT_JSON_DEPTH ? STATUS_OK : STATUS_INVALID);
     }
 }
@@ -278,7 +308,8 @@ static uint32_t draw(uint32_t bound)
 }
 
 /* Writes a random rule over the attributes a to e, and says what it means for `truth`: who of them are 1. */
-static bool random_rule(struct pack_writer *writer, uint32_t depth, const bool truth[5], uint32_t *budget)
+static bool random_rule(struct pack_writer *writer, uint32_t depth, const bool truth[5],
+                        uint32_t *budget)
 {
     uint32_t kind = depth == 0 || *budget < 8 ? 0 : draw(4);
     *budget -= 1;
@@ -337,8 +368,10 @@ Test(targeting, random_trees_mean_what_they_say)
         struct targeting targeting;
         arena_reset(&arena, 1 << 20);
         errors = field_errors_in(&arena);
-        cr_assert_eq(targeting_decode(bytes_of(data, writer.size), "t", &arena, &errors, &targeting), STATUS_OK,
-                     "%s: %s", errors.count ? errors.items[0].path : "", errors.count ? errors.items[0].message : "");
+        cr_assert_eq(
+            targeting_decode(bytes_of(data, writer.size), "t", &arena, &errors, &targeting),
+            STATUS_OK, "%s: %s", errors.count ? errors.items[0].path : "",
+            errors.count ? errors.items[0].message : "");
         cr_assert_eq(targeting_matches(&targeting, encoded), first && second);
         matched += first && second ? 1 : 0;
     }
@@ -351,26 +384,55 @@ Test(targeting, versions_order_by_semantic_versioning)
 {
     /* Strictly ascending; the pre-releases are the example of semver.org, item 11. */
     static const char *const ascending[] = {
-        "0.0.0-0", "0", "0.0.1", "0.9.9", "1.0.0-alpha", "1.0.0-alpha.1", "1.0.0-alpha.beta", "1.0.0-beta", "1.0.0-beta.2",
-        "1.0.0-beta.11", "1.0.0-rc.1", "1.0.0", "1.0.1", "v1.2", "1.10.0", "2.0.0-x-y.7", "2.0.0", "2024.01.15",
-        "99999999999999999999999.0.0", "100000000000000000000000.0.0",
+        "0.0.0-0",
+        "0",
+        "0.0.1",
+        "0.9.9",
+        "1.0.0-alpha",
+        "1.0.0-alpha.1",
+        "1.0.0-alpha.beta",
+        "1.0.0-beta",
+        "1.0.0-beta.2",
+        "1.0.0-beta.11",
+        "1.0.0-rc.1",
+        "1.0.0",
+        "1.0.1",
+        "v1.2",
+        "1.10.0",
+        "2.0.0-x-y.7",
+        "2.0.0",
+        "2024.01.15",
+        "99999999999999999999999.0.0",
+        "100000000000000000000000.0.0",
     };
     int order;
     for (size_t i = 0; i < COUNT_OF(ascending); i++) {
         for (size_t k = 0; k < COUNT_OF(ascending); k++) {
-            cr_assert(semver_compare(bytes_of_text(ascending[i]), bytes_of_text(ascending[k]), &order), "%s %s", ascending[i], ascending[k]);
+            cr_assert(
+                semver_compare(bytes_of_text(ascending[i]), bytes_of_text(ascending[k]), &order),
+                "%s %s", ascending[i], ascending[k]);
             cr_expect_eq(order, (i > k) - (i < k), "%s %s", ascending[i], ascending[k]);
         }
     }
-    static const char *const same[][2] = {{"1", "1.0.0"}, {"v1.2", "V1.2.0"}, {"1.0.0+a", "1.0.0+b.7"}, {"1.0.0-a+x", "1.0-a"}, {"01.2", "1.2"}};
+    static const char *const same[][2] = {
+        {"1",         "1.0.0"    },
+        {"v1.2",      "V1.2.0"   },
+        {"1.0.0+a",   "1.0.0+b.7"},
+        {"1.0.0-a+x", "1.0-a"    },
+        {"01.2",      "1.2"      }
+    };
     for (size_t i = 0; i < COUNT_OF(same); i++) {
         cr_assert(semver_compare(bytes_of_text(same[i][0]), bytes_of_text(same[i][1]), &order));
         cr_expect_eq(order, 0, "%s %s", same[i][0], same[i][1]);
     }
-    static const char *const wrong[] = {"", "v", "a", "1.", "1..2", "1.2.3.4", "1.0.0-", "1.0.0-a..b", "1.0.0+", "1.0.0 ", " 1", "-1", "1.0.0-a_b", "1,0"};
+    static const char *const wrong[] = {"",        "v",      "a",          "1.",     "1..2",
+                                        "1.2.3.4", "1.0.0-", "1.0.0-a..b", "1.0.0+", "1.0.0 ",
+                                        " 1",      "-1",     "1.0.0-a_b",  "1,0"};
     for (size_t i = 0; i < COUNT_OF(wrong); i++) {
-        cr_expect(!semver_compare(bytes_of_text(wrong[i]), bytes_of_text("1"), &order), "%s", wrong[i]);
-        cr_expect(!semver_compare(bytes_of_text("1"), bytes_of_text(wrong[i]), &order), "%s", wrong[i]);
+        cr_expect(!semver_compare(bytes_of_text(wrong[i]), bytes_of_text("1"), &order), "%s",
+                  wrong[i]);
+        cr_expect(!semver_compare(bytes_of_text("1"), bytes_of_text(wrong[i]), &order), "%s",
+                  wrong[i]);
     }
 }
 

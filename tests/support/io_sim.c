@@ -92,7 +92,8 @@ static int status_errno(enum status status)
 }
 
 /* Whether an operation goes on. False: it returns *out_status (STATUS_OK if the disk lies). */
-static bool operation_begins(struct io *io, enum io_sim_operation operation, enum status *out_status)
+static bool operation_begins(struct io *io, enum io_sim_operation operation,
+                             enum status *out_status)
 {
     struct io_sim *disk = ((struct sim_handle *)io)->disk;
     if (disk->halted) {
@@ -133,10 +134,10 @@ static void request_check(const struct sim_handle *handle, const struct io_reque
         return;
     }
     assert(request->size > 0);
-    if ((file->flags & IO_OPEN_DIRECT) != 0) {
-        assert(request->offset % LOG_BLOCK_ALIGN == 0 && request->size % LOG_BLOCK_ALIGN == 0);
-        assert((uintptr_t)request->buffer % LOG_BLOCK_ALIGN == 0);
-    }
+    uint64_t unit = (file->flags & IO_OPEN_DIRECT) != 0 ? LOG_BLOCK_ALIGN : 1;
+    assert(request->offset % unit == 0);
+    assert(request->size % unit == 0);
+    assert((uintptr_t)request->buffer % unit == 0);
 }
 
 static enum io_sim_operation operation_of(enum io_kind kind)
@@ -171,8 +172,7 @@ static enum status sim_submit(struct io *io, struct io_request *request)
         flight.number = sim_write_begin(disk, inode_of(handle, request->file), request->offset,
                                         request->buffer, request->size);
     }
-    handle->flights =
-        sim_resize(handle->flights, handle->flight_count + 1, sizeof(struct flight));
+    handle->flights = sim_resize(handle->flights, handle->flight_count + 1, sizeof(struct flight));
     handle->flights[handle->flight_count++] = flight;
     sim_leave(disk);
     return STATUS_OK;
@@ -211,8 +211,8 @@ static void flight_complete(struct sim_handle *handle, const struct flight *flig
     switch (request->kind) {
     case IO_READ:
         if (!flight->fails) {
-            request->done = sim_content_read(&inode->current, request->offset, request->buffer,
-                                             request->size);
+            request->done =
+                sim_content_read(&inode->current, request->offset, request->buffer, request->size);
         }
         break;
     case IO_WRITE:
@@ -276,8 +276,7 @@ static int handle_place(struct sim_handle *handle)
             return (int)i;
         }
     }
-    handle->files =
-        sim_resize(handle->files, handle->file_count + 1, sizeof(struct open_file));
+    handle->files = sim_resize(handle->files, handle->file_count + 1, sizeof(struct open_file));
     return (int)handle->file_count++;
 }
 
@@ -533,8 +532,7 @@ static enum status sim_lock(struct io *io, const char *path)
         }
         if (status == STATUS_OK) {
             disk->inodes[inode]->locked = true;
-            handle->locks =
-                sim_resize(handle->locks, handle->lock_count + 1, sizeof(uint32_t));
+            handle->locks = sim_resize(handle->locks, handle->lock_count + 1, sizeof(uint32_t));
             handle->locks[handle->lock_count++] = inode;
         }
     }

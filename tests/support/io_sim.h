@@ -17,7 +17,8 @@
  *              costs microseconds. io_sim_hash() tells equal crash disks apart from new ones.
  * Faults       The n-th operation of the chosen kinds fails, once or from then on. A failed write leaves its range part
  *              old, part new; a failed sync loses part of what it should have kept, and the next sync will not bring it
- *              back, as on real kernels. Status STATUS_OK makes the device lie: it reports success and does nothing.
+ *              back, as on real kernels. Status STATUS_OK makes the device lie: it reports success, but a write or
+ *              other change does not happen, and a durable write or sync makes nothing durable.
  * Schedule     A wait hands back what it likes of what is in flight, in any order, decided by the seed.
  * Threads      Any number of struct io, one for each thread, on one disk: a lock around every operation.
  * Memory       The disk asserts that there is memory. Same seed and same calls give the same disk, bit for bit.
@@ -52,9 +53,9 @@ void io_sim_clock_advance(struct io_sim *disk, int64_t by_us);
 /* Crashes */
 
 enum io_sim_fate {
-    IO_SIM_DROP,  /* the old bytes; zeros where there were none */
-    IO_SIM_KEEP,  /* the new bytes */
-    IO_SIM_HALF,  /* the first half of the sector is new: torn within a sector */
+    IO_SIM_DROP, /* the old bytes; zeros where there were none */
+    IO_SIM_KEEP, /* the new bytes */
+    IO_SIM_HALF, /* the first half of the sector is new: torn within a sector */
     IO_SIM_STALE, /* where the file grew into a fresh block: bytes of a deleted file, else noise; elsewhere as DROP */
 };
 
@@ -71,27 +72,27 @@ struct io_sim_atom {
     uint32_t size;   /* sector: changed bytes */
     bool in_flight;  /* of a write not yet handed back */
     bool fresh;      /* sector: beyond the durable size, so IO_SIM_STALE differs from IO_SIM_DROP */
-    uint64_t change; /* atoms of one write have the same number; grows in the order in which changes took effect,
-                        then for those in flight in the order of submission */
-    uint32_t name;   /* name atom: for io_sim_describe() */
+    uint64_t change; /* equal for the atoms of one operation */
 };
 
 /* Fills in up to `capacity` atoms (which may be 0) and returns how many there are. Files first, then names, each in
  * order of time. */
 size_t io_sim_atoms(const struct io_sim *disk, struct io_sim_atom *atoms, size_t capacity);
 /* One line for a person. */
-void io_sim_describe(const struct io_sim *disk, const struct io_sim_atom *atom, char *out_text, size_t size);
+void io_sim_describe(const struct io_sim *disk, const struct io_sim_atom *atom, char *out_text,
+                     size_t size);
 
 /* The disk after power comes back. `fates` is an array of enum io_sim_fate as bytes, one for each of `count` atoms. */
-struct io_sim *io_sim_crash_with(const struct io_sim *disk, const uint8_t *fates, size_t count, uint64_t seed);
+struct io_sim *io_sim_crash_with(const struct io_sim *disk, const uint8_t *fates, size_t count,
+                                 uint64_t seed);
 /* Fates from a seed: of some seeds all kept, of some all dropped, of some a prefix, of the rest a mixture. */
 struct io_sim *io_sim_crash(const struct io_sim *disk, uint64_t seed);
 /* Of names and durable content. */
 uint64_t io_sim_hash(const struct io_sim *disk);
 
 /* `point` counts the cut points from 1. The watcher may call what takes a const disk, and io_sim_halt(). */
-void io_sim_watch(struct io_sim *disk, void (*watch)(void *context, struct io_sim *disk, uint64_t point),
-                  void *context);
+void io_sim_watch(struct io_sim *disk,
+                  void (*watch)(void *context, struct io_sim *disk, uint64_t point), void *context);
 /* The power is gone: from now on every operation fails with STATUS_IO and changes nothing. */
 void io_sim_halt(struct io_sim *disk);
 
@@ -117,10 +118,11 @@ enum io_sim_operation {
 
 struct io_sim_fault {
     unsigned operations; /* kinds that count, of enum io_sim_operation */
-    uint64_t nth;        /* the first, 1, to fail, counted from now; requests count when submitted */
-    bool forever;        /* and all after it */
-    bool revert_cache;   /* a failed write or sync: reads then see the durable bytes again, not the new ones */
-    enum status status;  /* STATUS_NO_SPACE, STATUS_IO, ...; STATUS_OK lies */
+    uint64_t nth; /* the first, 1, to fail, counted from now; requests count when submitted */
+    bool forever; /* and all after it */
+    bool
+        revert_cache; /* a failed write or sync: reads then see the durable bytes again, not the new ones */
+    enum status status; /* STATUS_NO_SPACE, STATUS_IO, ...; STATUS_OK lies */
 };
 
 /* Replaces the fault before it; NULL takes it away. */
@@ -130,9 +132,9 @@ uint64_t io_sim_struck(const struct io_sim *disk);
 
 /* Around the contract, for tests that damage or inspect. Both look at the current content; poke changes the durable one
  * too, and grows nothing. */
-MUST_USE enum status io_sim_peek(const struct io_sim *disk, const char *path, uint64_t offset, void *buffer,
-                                 size_t size, size_t *out_done);
-MUST_USE enum status io_sim_poke(struct io_sim *disk, const char *path, uint64_t offset, const void *bytes,
-                                 size_t size);
+MUST_USE enum status io_sim_peek(const struct io_sim *disk, const char *path, uint64_t offset,
+                                 void *buffer, size_t size, size_t *out_done);
+MUST_USE enum status io_sim_poke(struct io_sim *disk, const char *path, uint64_t offset,
+                                 const void *bytes, size_t size);
 
 #endif

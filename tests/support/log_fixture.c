@@ -42,7 +42,8 @@ enum status fixture_open(struct log_fixture *fixture, uint64_t applied_lsn)
 
 void fixture_fill(struct fixture_commit *commit, uint64_t first_lsn, uint32_t count, size_t size)
 {
-    static const uint8_t zeros[FIXTURE_BLOCK_SIZE];
+    static uint8_t filler[FIXTURE_BLOCK_SIZE]; /* no zeros: what is torn off shows */
+    memset(filler, 0x77, sizeof(filler));
     struct pack_writer writer = pack_writer_on(commit->bytes, sizeof(commit->bytes));
     for (uint32_t i = 0; i < count; i++) {
         char user[32];
@@ -59,7 +60,7 @@ void fixture_fill(struct fixture_commit *commit, uint64_t first_lsn, uint32_t co
             padding -= padding > UINT8_MAX ? 0 : 1;
             pack_map(&writer, 1);
             pack_text_z(&writer, "p");
-            pack_bin(&writer, bytes_of(zeros, padding));
+            pack_bin(&writer, bytes_of(filler, padding));
         } else {
             pack_map(&writer, 0);
         }

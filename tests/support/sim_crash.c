@@ -10,16 +10,15 @@
 /* Atoms */
 
 /* What is called for each atom of a disk: with the change it belongs to, or the change of a name. */
-typedef void atom_visit(void *context, const struct io_sim_atom *atom, const struct sim_change *change,
-                        const struct sim_name_change *name);
+typedef void atom_visit(void *context, const struct io_sim_atom *atom,
+                        const struct sim_change *change, const struct sim_name_change *name);
 
 static void change_visit_atoms(const struct io_sim *disk, uint32_t owner,
                                const struct sim_change *change, bool in_flight, atom_visit *visit,
                                void *context)
 {
     uint64_t durable_size = disk->inodes[owner]->durable.size;
-    struct io_sim_atom atom = {
-        .owner = owner, .in_flight = in_flight, .change = change->number};
+    struct io_sim_atom atom = {.owner = owner, .in_flight = in_flight, .change = change->number};
     uint64_t sectors = change->kind == SIM_CHANGE_WRITE ? sim_sector_count(disk, change) : 0;
     for (uint64_t i = 0; i < sectors; i++) {
         if (sim_sector_settled(change, i)) {
@@ -68,8 +67,8 @@ struct atom_collector {
     size_t count;
 };
 
-static void atom_collect(void *context, const struct io_sim_atom *atom, const struct sim_change *change,
-                         const struct sim_name_change *name)
+static void atom_collect(void *context, const struct io_sim_atom *atom,
+                         const struct sim_change *change, const struct sim_name_change *name)
 {
     struct atom_collector *collector = context;
     (void)change;
@@ -92,15 +91,15 @@ size_t io_sim_atoms(const struct io_sim *disk, struct io_sim_atom *atoms, size_t
 /* Some name of an inode, for a message. */
 static const char *inode_name(const struct io_sim *disk, uint32_t inode)
 {
+    const char *name = inode == SIM_ROOT ? "." : "(no name)";
     for (uint32_t i = 0; i < disk->inode_count; i++) {
         const struct sim_inode *directory = disk->inodes[i];
         for (size_t k = 0; directory != NULL && k < directory->current_entries.count; k++) {
-            if (directory->current_entries.items[k].inode == inode) {
-                return directory->current_entries.items[k].name;
-            }
+            const struct sim_entry *entry = &directory->current_entries.items[k];
+            name = entry->inode == inode ? entry->name : name;
         }
     }
-    return inode == SIM_ROOT ? "." : "(no name)";
+    return name;
 }
 
 void io_sim_describe(const struct io_sim *disk, const struct io_sim_atom *atom, char *out_text,
@@ -119,8 +118,7 @@ void io_sim_describe(const struct io_sim *disk, const struct io_sim_atom *atom, 
     } else if (atom->kind == IO_SIM_ATOM_SECTOR) {
         (void)snprintf(out_text, size, "change %llu: %u bytes at %llu of %s, %s%s",
                        (unsigned long long)atom->change, (unsigned)atom->size,
-                       (unsigned long long)atom->offset, owner, when,
-                       atom->fresh ? ", fresh" : "");
+                       (unsigned long long)atom->offset, owner, when, atom->fresh ? ", fresh" : "");
     } else {
         (void)snprintf(out_text, size, "change %llu: size %llu of %s, %s",
                        (unsigned long long)atom->change, (unsigned long long)atom->offset, owner,
@@ -199,8 +197,8 @@ static bool name_may_go(const struct crash *crash, const struct sim_name_change 
     return crash->fates[crash->first_name + index] == IO_SIM_KEEP;
 }
 
-static void atom_crash(void *context, const struct io_sim_atom *atom, const struct sim_change *change,
-                       const struct sim_name_change *name)
+static void atom_crash(void *context, const struct io_sim_atom *atom,
+                       const struct sim_change *change, const struct sim_name_change *name)
 {
     struct crash *crash = context;
     assert(crash->next < crash->count);
@@ -242,7 +240,8 @@ struct io_sim *io_sim_crash_with(const struct io_sim *disk, const uint8_t *fates
             sim_entries_copy(&inode->current_entries, &inode->durable_entries);
         }
     }
-    image->random = sim_mix(disk->random ^ sim_mix(seed + 3)); /* the next process draws other numbers */
+    image->random =
+        sim_mix(disk->random ^ sim_mix(seed + 3)); /* the next process draws other numbers */
     image->schedule = sim_mix(disk->schedule ^ sim_mix(seed + 4));
     sim_sweep(image);
     sim_leave(disk);
@@ -253,9 +252,11 @@ struct io_sim *io_sim_crash_with(const struct io_sim *disk, const uint8_t *fates
 static void fates_mix(uint8_t *fates, size_t count, uint64_t *state, uint64_t kept)
 {
     static const enum io_sim_fate others[] = {IO_SIM_DROP, IO_SIM_DROP, IO_SIM_HALF, IO_SIM_STALE};
+
     for (size_t i = 0; i < count; i++) {
         uint64_t value = sim_draw(state);
-        fates[i] = value % 16 < kept ? IO_SIM_KEEP : (uint8_t)others[(value >> 32) % COUNT_OF(others)];
+        fates[i] =
+            value % 16 < kept ? IO_SIM_KEEP : (uint8_t)others[(value >> 32) % COUNT_OF(others)];
     }
 }
 
@@ -281,35 +282,48 @@ struct io_sim *io_sim_crash(const struct io_sim *disk, uint64_t seed)
     return image;
 }
 
+/* A directory still to be looked into. */
+struct place {
+    uint32_t directory;
+    uint64_t path_hash;
+};
+
+struct place_queue {
+    struct place *items;
+    size_t count;
+};
+
+/* What one name adds to the hash of its disk. A directory joins the queue. */
+static uint64_t entry_hash(const struct io_sim *disk, const struct sim_entry *entry,
+                           uint64_t parent_hash, struct place_queue *queue)
+{
+    const struct sim_inode *inode = disk->inodes[entry->inode];
+    uint64_t path_hash = XXH3_64bits_withSeed(entry->name, strlen(entry->name), parent_hash);
+    if (!inode->directory) {
+        return sim_mix(path_hash ^ sim_mix(sim_content_hash(&inode->durable)));
+    }
+    assert(queue->count < disk->inode_count); /* no directory has two names */
+    queue->items[queue->count++] =
+        (struct place){.directory = entry->inode, .path_hash = path_hash};
+    return sim_mix(path_hash ^ 1);
+}
+
 uint64_t io_sim_hash(const struct io_sim *disk)
 {
-    struct place {
-        uint32_t directory;
-        uint64_t path_hash;
-    };
-
-    sim_enter(disk);
-    struct place *queue = sim_resize(NULL, disk->inode_count, sizeof(*queue));
-    size_t queued = 1;
-    queue[0] = (struct place){.directory = SIM_ROOT, .path_hash = 1};
     uint64_t hash = 0;
-    /* A sum over the paths, so that the order of entries does not matter. No directory has two names. */
-    for (size_t at = 0; at < queued; at++) {
-        const struct sim_entries *list = &disk->inodes[queue[at].directory]->durable_entries;
+    sim_enter(disk);
+    struct place_queue queue = {.items = sim_resize(NULL, disk->inode_count, sizeof(struct place))};
+    queue.items[queue.count++] = (struct place){.directory = SIM_ROOT, .path_hash = 1};
+    /* A sum over the paths, so that the order of entries does not matter. */
+    for (size_t at = 0; at < queue.count; at++) {
+        struct place place = queue.items[at];
+        const struct sim_entries *list = &disk->inodes[place.directory]->durable_entries;
         for (size_t i = 0; i < list->count; i++) {
-            const struct sim_entry *entry = &list->items[i];
-            const struct sim_inode *inode = disk->inodes[entry->inode];
-            uint64_t path_hash =
-                XXH3_64bits_withSeed(entry->name, strlen(entry->name), queue[at].path_hash);
-            hash += sim_mix(path_hash ^ sim_mix(inode->directory ? 1 : sim_content_hash(&inode->durable)));
-            if (inode->directory) {
-                assert(queued < disk->inode_count);
-                queue[queued++] = (struct place){.directory = entry->inode, .path_hash = path_hash};
-            }
+            hash += entry_hash(disk, &list->items[i], place.path_hash, &queue);
         }
     }
     sim_leave(disk);
-    free(queue);
+    free(queue.items);
     return hash;
 }
 
@@ -328,4 +342,3 @@ void io_sim_halt(struct io_sim *disk)
     disk->halted = true;
     sim_leave(disk);
 }
-

@@ -70,10 +70,10 @@ static const struct sim_entry *entry_find(const struct sim_entries *list, const 
 
 static void name_copy(char to[SIM_NAME_SIZE], const char *name)
 {
-    size_t length = strlen(name);
-    assert(length < SIM_NAME_SIZE);
+    size_t size = strlen(name) + 1;
+    assert(size <= SIM_NAME_SIZE);
     memset(to, 0, SIM_NAME_SIZE);
-    memcpy(to, name, length);
+    memcpy(to, name, size);
 }
 
 static void entry_set(struct sim_entries *list, const char *name, uint32_t inode)
@@ -111,18 +111,18 @@ void sim_entries_copy(struct sim_entries *to, const struct sim_entries *from)
     to->count = from->count;
 }
 
-void sim_name_apply(struct sim_entries *list, const struct sim_name_change *change)
+void sim_name_apply(struct sim_entries *entries, const struct sim_name_change *change)
 {
     switch (change->kind) {
     case SIM_NAME_LINK:
-        entry_set(list, change->name, change->inode);
+        entry_set(entries, change->name, change->inode);
         break;
     case SIM_NAME_UNLINK:
-        entry_remove(list, change->name, change->inode);
+        entry_remove(entries, change->name, change->inode);
         break;
     case SIM_NAME_RENAME:
-        entry_set(list, change->to, change->inode);
-        entry_remove(list, change->name, change->inode);
+        entry_set(entries, change->to, change->inode);
+        entry_remove(entries, change->name, change->inode);
         break;
     }
 }
@@ -149,21 +149,27 @@ const struct sim_name_change *sim_name_find(const struct io_sim *disk, uint64_t 
 }
 
 /* Makes the names of a directory durable, with the names elsewhere that they must not come before. */
+/* Chooses the directories with names that must not come after those of the chosen ones. True if that added any. */
+static bool directories_choose(const struct io_sim *disk, bool *chosen)
+{
+    bool added = false;
+    for (size_t i = 0; i < disk->name_count; i++) {
+        const struct sim_name_change *needed = sim_name_find(disk, disk->names[i].needs);
+        if (needed != NULL && chosen[disk->names[i].directory] && !chosen[needed->directory]) {
+            chosen[needed->directory] = true;
+            added = true;
+        }
+    }
+    return added;
+}
+
 void sim_names_settle(struct io_sim *disk, uint32_t directory)
 {
     bool *chosen = calloc(disk->inode_count, sizeof(*chosen));
     assert(chosen != NULL);
     chosen[directory] = true;
-    bool grown = true;
-    while (grown) {
-        grown = false;
-        for (size_t i = 0; i < disk->name_count; i++) {
-            const struct sim_name_change *needed = sim_name_find(disk, disk->names[i].needs);
-            if (chosen[disk->names[i].directory] && needed != NULL && !chosen[needed->directory]) {
-                chosen[needed->directory] = true;
-                grown = true;
-            }
-        }
+    while (directories_choose(disk, chosen)) {
+        continue;
     }
     size_t kept = 0;
     for (size_t i = 0; i < disk->name_count; i++) {
@@ -197,7 +203,7 @@ static bool path_next(const char **path, char name[SIM_NAME_SIZE])
 /* The directory and the last name of a path. STATUS_NOT_FOUND where a directory on the way is missing. The root's own
  * last name is ".". */
 enum status sim_path_split(const struct io_sim *disk, const char *path, uint32_t *out_directory,
-                              char out_name[SIM_NAME_SIZE])
+                           char out_name[SIM_NAME_SIZE])
 {
     assert(path[0] != '\0' && path[0] != '/');
     uint32_t directory = SIM_ROOT;
@@ -326,7 +332,7 @@ const uint8_t *sim_change_bytes(const struct sim_change *change, uint64_t offset
 
 /* The part of a change that lies in its index-th sector: [start, end). */
 void sim_sector_range(const struct io_sim *disk, const struct sim_change *change, uint64_t index,
-                         uint64_t *out_start, uint64_t *out_end)
+                      uint64_t *out_start, uint64_t *out_end)
 {
     uint64_t sector = sector_first(disk, change) + index;
     uint64_t start = sector * disk->options.sector_size;
@@ -346,7 +352,8 @@ static void change_apply(struct sim_content *content, const struct sim_change *c
         sim_content_set_size(content, change->offset);
         return;
     }
-    sim_content_write(content, change->offset, sim_change_bytes(change, change->offset), change->size);
+    sim_content_write(content, change->offset, sim_change_bytes(change, change->offset),
+                      change->size);
     sim_content_grow(content, sim_change_end(change));
 }
 
@@ -364,35 +371,48 @@ static bool change_settled(const struct io_sim *disk, const struct sim_inode *in
     return true;
 }
 
+/* Notes that the sectors [first, last] of the file are durable, as far as the change touches them. */
+static void change_settle(const struct io_sim *disk, struct sim_change *change, uint64_t first,
+                          uint64_t last)
+{
+    uint64_t begin = sector_first(disk, change);
+    uint64_t count = sim_sector_count(disk, change);
+    if (first >= begin + count || last < begin) {
+        return;
+    }
+    if (change->settled == NULL) {
+        change->settled = calloc((size_t)(count / 8 + 1), 1);
+        assert(change->settled != NULL);
+    }
+    first = first > begin ? first : begin;
+    last = last < begin + count ? last : begin + count - 1;
+    for (uint64_t index = first - begin; index <= last - begin; index++) {
+        change->settled[index / 8] |= (uint8_t)(1u << (index % 8));
+    }
+}
+
 /* Sectors [first, last] of a file have become durable as they are now: no earlier change can alter them any more. */
 static void sectors_settle(const struct io_sim *disk, struct sim_inode *inode, uint64_t first,
                            uint64_t last)
 {
-    size_t i = 0;
-    while (i < inode->applied.count) {
-        struct sim_change *change = &inode->applied.items[i];
-        uint64_t begin = change->kind == SIM_CHANGE_WRITE ? sector_first(disk, change) : 0;
-        uint64_t count = change->kind == SIM_CHANGE_WRITE ? sim_sector_count(disk, change) : 0;
-        if (count > 0 && change->settled == NULL && first < begin + count && last >= begin) {
-            change->settled = calloc((size_t)(count / 8 + 1), 1);
-            assert(change->settled != NULL);
+    size_t kept = 0;
+    for (size_t i = 0; i < inode->applied.count; i++) {
+        struct sim_change change = inode->applied.items[i];
+        if (change.kind == SIM_CHANGE_WRITE) {
+            change_settle(disk, &change, first, last);
         }
-        for (uint64_t sector = first > begin ? first : begin; sector <= last && sector < begin + count;
-             sector++) {
-            change->settled[(sector - begin) / 8] |= (uint8_t)(1u << ((sector - begin) % 8));
-        }
-        if (change_settled(disk, inode, change)) {
-            struct sim_change taken = change_take(&inode->applied, i);
-            change_release(&taken);
+        if (change_settled(disk, inode, &change)) {
+            change_release(&change);
         } else {
-            i++;
+            inode->applied.items[kept++] = change;
         }
     }
+    inode->applied.count = kept;
 }
 
 /* Makes durable what a change says about one of its sectors. */
-static void sector_keep(const struct io_sim *disk, struct sim_inode *inode, const struct sim_change *change,
-                        uint64_t index)
+static void sector_keep(const struct io_sim *disk, struct sim_inode *inode,
+                        const struct sim_change *change, uint64_t index)
 {
     uint64_t start = 0;
     uint64_t end = 0;
@@ -400,22 +420,28 @@ static void sector_keep(const struct io_sim *disk, struct sim_inode *inode, cons
     sim_content_write(&inode->durable, start, sim_change_bytes(change, start), end - start);
 }
 
+/* Makes durable what is left of a change. */
+static void change_keep(const struct io_sim *disk, struct sim_inode *inode,
+                        const struct sim_change *change)
+{
+    if (change->settled == NULL) {
+        change_apply(&inode->durable, change);
+        return;
+    }
+    for (uint64_t i = 0; i < sim_sector_count(disk, change); i++) {
+        if (!sim_sector_settled(change, i)) {
+            sector_keep(disk, inode, change, i);
+        }
+    }
+    sim_content_grow(&inode->durable, sim_change_end(change));
+}
+
 /* Makes durable, in order, the applied changes up to a number. */
 static void changes_settle(const struct io_sim *disk, struct sim_inode *inode, uint64_t number)
 {
     while (inode->applied.count > 0 && inode->applied.items[0].number <= number) {
         struct sim_change change = change_take(&inode->applied, 0);
-        if (change.settled == NULL) {
-            change_apply(&inode->durable, &change);
-        }
-        for (uint64_t i = 0; change.settled != NULL && i < sim_sector_count(disk, &change); i++) {
-            if (!sim_sector_settled(&change, i)) {
-                sector_keep(disk, inode, &change, i);
-            }
-        }
-        if (change.kind == SIM_CHANGE_WRITE) {
-            sim_content_grow(&inode->durable, sim_change_end(&change));
-        }
+        change_keep(disk, inode, &change);
         change_release(&change);
     }
 }
@@ -532,22 +558,30 @@ void sim_write_end(struct io_sim *disk, struct sim_inode *inode, uint64_t number
     write_end(disk, inode, &change, durable, outcome);
 }
 
-/* Of what the sync should have kept some sectors become durable, and the rest is forgotten: reads may still see it, but no
- * later sync will write it. */
+/* Some of what is left of a change becomes durable. */
+static void change_keep_some(struct io_sim *disk, struct sim_inode *inode,
+                             const struct sim_change *change)
+{
+    if (change->kind != SIM_CHANGE_WRITE) {
+        return;
+    }
+    for (uint64_t i = 0; i < sim_sector_count(disk, change); i++) {
+        if (!sim_sector_settled(change, i) && draw_coin(&disk->schedule)) {
+            sector_keep(disk, inode, change, i);
+        }
+    }
+    if (draw_coin(&disk->schedule)) {
+        sim_content_grow(&inode->durable, sim_change_end(change));
+    }
+}
+
+/* Of what the sync should have kept some sectors become durable, and the rest is forgotten: reads may still see it, but
+ * no later sync will write it. */
 static void sync_failed(struct io_sim *disk, struct sim_inode *inode, uint64_t number, bool revert)
 {
     while (inode->applied.count > 0 && inode->applied.items[0].number <= number) {
         struct sim_change change = change_take(&inode->applied, 0);
-        uint64_t sectors =
-            change.kind == SIM_CHANGE_WRITE ? sim_sector_count(disk, &change) : 0;
-        for (uint64_t i = 0; i < sectors; i++) {
-            if (!sim_sector_settled(&change, i) && draw_coin(&disk->schedule)) {
-                sector_keep(disk, inode, &change, i);
-            }
-        }
-        if (sectors > 0 && draw_coin(&disk->schedule)) {
-            sim_content_grow(&inode->durable, sim_change_end(&change));
-        }
+        change_keep_some(disk, inode, &change);
         change_release(&change);
     }
     if (!revert) {
@@ -681,8 +715,7 @@ void sim_unlink(struct io_sim *disk, uint32_t directory, const char *name, uint3
 void sim_rename(struct io_sim *disk, uint32_t from, const char *from_name, uint32_t to,
                 const char *to_name, uint32_t inode)
 {
-    struct sim_name_change change = {
-        .kind = SIM_NAME_RENAME, .directory = from, .inode = inode};
+    struct sim_name_change change = {.kind = SIM_NAME_RENAME, .directory = from, .inode = inode};
     name_copy(change.name, from_name);
     if (from == to) {
         name_copy(change.to, to_name);
@@ -808,4 +841,3 @@ struct io_sim *io_sim_clone(const struct io_sim *disk)
     sim_leave(disk);
     return copy;
 }
-

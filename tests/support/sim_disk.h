@@ -14,7 +14,7 @@
 
 #define SIM_NAME_SIZE   60u /* with the terminating NUL */
 #define SIM_ROOT        0u
-#define SIM_GRAVES      8u /* how many deleted files can come back as stale bytes */
+#define SIM_GRAVES      8u    /* how many deleted files can come back as stale bytes */
 #define SIM_SECTOR_SIZE 4096u /* the largest */
 
 /* The bytes of one write, shared by the disks that a cut point is copied to. */
@@ -83,7 +83,8 @@ struct sim_name_change {
 };
 
 struct io_sim {
-    pthread_mutex_t *mutex; /* recursive: the watcher calls back. By pointer, for functions that take a const disk */
+    pthread_mutex_t *
+        mutex; /* recursive: the watcher calls back. By pointer, for functions that take a const disk */
     struct io_sim_options options;
     struct sim_inode **inodes; /* NULL: free. [SIM_ROOT] is the root directory */
     uint32_t inode_count;
@@ -92,7 +93,8 @@ struct io_sim {
     struct sim_content graves[SIM_GRAVES];
     size_t grave_next;
     uint64_t number; /* the last given to a change */
-    uint64_t random; /* states of two generators: what the workload draws must not depend on the schedule */
+    uint64_t
+        random; /* states of two generators: what the workload draws must not depend on the schedule */
     uint64_t schedule;
     int64_t now_us;
     bool halted;
@@ -123,15 +125,15 @@ void sim_sweep(struct io_sim *disk);
 /* To be called after each change of what a crash could leave. */
 void sim_cut_point(struct io_sim *disk);
 
-/* Names. Paths as in io.h; STATUS_NOT_FOUND where a directory on the way is missing. The root's own last name is ".". */
+/* Names. Paths as in io.h; STATUS_NOT_FOUND where a directory on the way is missing. The root's last name is ".". */
 enum status sim_path_split(const struct io_sim *disk, const char *path, uint32_t *out_directory,
                            char out_name[SIM_NAME_SIZE]);
 enum status sim_path_find(const struct io_sim *disk, const char *path, uint32_t *out_inode);
 void sim_entries_copy(struct sim_entries *to, const struct sim_entries *from);
 uint32_t sim_make(struct io_sim *disk, uint32_t directory, const char *name, bool make_directory);
 void sim_unlink(struct io_sim *disk, uint32_t directory, const char *name, uint32_t inode);
-void sim_rename(struct io_sim *disk, uint32_t from, const char *from_name, uint32_t to, const char *to_name,
-                uint32_t inode);
+void sim_rename(struct io_sim *disk, uint32_t from, const char *from_name, uint32_t to,
+                const char *to_name, uint32_t inode);
 /* Makes the names of a directory durable, with the names elsewhere that they must not come before. */
 void sim_names_settle(struct io_sim *disk, uint32_t directory);
 void sim_name_apply(struct sim_entries *entries, const struct sim_name_change *change);
@@ -148,19 +150,21 @@ enum sim_outcome {
 };
 
 /* A write goes in flight. Returns its number. */
-uint64_t sim_write_begin(struct io_sim *disk, struct sim_inode *inode, uint64_t offset, const void *bytes,
-                         size_t size);
+uint64_t sim_write_begin(struct io_sim *disk, struct sim_inode *inode, uint64_t offset,
+                         const void *bytes, size_t size);
 void sim_write_end(struct io_sim *disk, struct sim_inode *inode, uint64_t number, bool durable,
                    enum sim_outcome outcome);
 /* The bytes of a write in flight. */
 const uint8_t *sim_write_bytes(const struct sim_inode *inode, uint64_t number);
 /* Makes durable the changes up to a number. */
-void sim_sync(struct io_sim *disk, struct sim_inode *inode, uint64_t number, enum sim_outcome outcome);
+void sim_sync(struct io_sim *disk, struct sim_inode *inode, uint64_t number,
+              enum sim_outcome outcome);
 /* Zeros in [0, size), durable, with a cut point before they are. */
-void sim_zero(struct io_sim *disk, struct sim_inode *inode, uint64_t size, enum sim_outcome outcome);
+void sim_zero(struct io_sim *disk, struct sim_inode *inode, uint64_t size,
+              enum sim_outcome outcome);
 void sim_truncate(struct io_sim *disk, struct sim_inode *inode, uint64_t size);
 
-/* The sectors of a change: how many, which part of the change lies in the index-th, and whether it is durable by now. */
+/* The sectors of a change: how many, which part of the change lies in the index-th, whether it is durable by now. */
 uint64_t sim_sector_count(const struct io_sim *disk, const struct sim_change *change);
 void sim_sector_range(const struct io_sim *disk, const struct sim_change *change, uint64_t index,
                       uint64_t *out_start, uint64_t *out_end);

@@ -1,0 +1,397 @@
+/* Goal: assay gives every user the variant that docs/assignment.md says, evenly, independently between experiments, and
+ * stably when the definition changes.
+ * Method: vectors made by an independent implementation (tests/oracle/assignment.py); chi-square over a million users of
+ * several shapes (deterministic, so a pass stays a pass); experiments built as plain structs. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/assign.h"
+
+#define USERS   1000000u
+#define NOW_US  1767225600000000ll
+#define BUCKETS 100u
+/* The 99.99 % point of chi-square with so many degrees of freedom. */
+#define CHI_SQUARE_99 161.3
+#define CHI_SQUARE_3  21.1
+#define CHI_SQUARE_81 138.2
+
+static const struct bytes no_attributes = {NULL, 0};
+
+static struct experiment experiment_of(uint64_t salt, double traffic_allocation,
+                                       struct variant *variants, uint32_t count)
+{
+    return (struct experiment){
+        .status = EXPERIMENT_RUNNING,
+        .salt = salt,
+        .traffic_allocation = traffic_allocation,
+        .variants = variants,
+        .variant_count = count,
+    };
+}
+
+/* ---- Vectors ---- */
+
+static FILE *vectors_open(void)
+{
+    FILE *file = fopen(ASSAY_SOURCE_DIR "/tests/data/assignment_vectors.json", "r");
+    cr_assert_not_null(file);
+    return file;
+}
+
+static struct bytes bytes_of_hex(const char *hex, uint8_t *out_data)
+{
+    size_t size = strlen(hex) / 2;
+    for (size_t i = 0; i < size; i++) {
+        unsigned byte;
+        cr_assert_eq(sscanf(hex + 2 * i, "%2x", &byte), 1);
+        out_data[i] = (uint8_t)byte;
+    }
+    return bytes_of(out_data, size);
+}
+
+Test(assign, points_are_those_of_the_published_vectors)
+{
+    FILE *file = vectors_open();
+    char line[4096];
+    uint32_t count = 0;
+    while (fgets(line, sizeof(line), file) != NULL) {
+        unsigned long long salt;
+        unsigned long long traffic;
+        unsigned long long variant;
+        char hex[512];
+        uint8_t data[256];
+        if (sscanf(line, " {\"salt\": \"%16llx\", \"user_id_hex\": \"%511[0-9a-f]\"", &salt, hex) !=
+            2) {
+            continue;
+        }
+        const char *points = strstr(line, "\"traffic\": ");
+        cr_assert_not_null(points);
+        cr_assert_eq(
+            sscanf(points, "\"traffic\": \"%llx\", \"variant\": \"%llx\"", &traffic, &variant), 2);
+        struct bytes user_id = bytes_of_hex(hex, data);
+        cr_expect_eq(assign_traffic_point(salt, user_id), (double)traffic * 0x1p-53, "%s", line);
+        cr_expect_eq(assign_variant_point(salt, user_id), (double)variant * 0x1p-53, "%s", line);
+        count++;
+    }
+    fclose(file);
+    cr_expect_eq(count, 205);
+}
+
+/* "[0.5, 0.25]" */
+static uint32_t weights_read(const char *text, struct variant *variants)
+{
+    uint32_t count = 0;
+    const char *at = strchr(text, '[') + 1;
+    while (*at != ']') {
+        char *end;
+        cr_assert_lt(count, 10);
+        variants[count++].weight = strtod(at, &end);
+        at = *end == ',' ? end + 1 : end;
+    }
+    return count;
+}
+
+Test(assign, variants_are_those_of_the_published_vectors)
+{
+    FILE *file = vectors_open();
+    char line[4096];
+    struct variant variants[10] = {0};
+    struct experiment experiment = {0};
+    uint32_t count = 0;
+    while (fgets(line, sizeof(line), file) != NULL) {
+        unsigned long long salt;
+        double traffic_allocation;
+        char user_id[256];
+        char variant[16];
+        if (sscanf(line, " {\"salt\": \"%16llx\", \"traffic_allocation\": %lf", &salt,
+                   &traffic_allocation) == 2) {
+            uint32_t variant_count = weights_read(strstr(line, "\"weights\""), variants);
+            experiment = experiment_of(salt, traffic_allocation, variants, variant_count);
+        }
+        if (sscanf(line, " {\"user_id\": \"%255[^\"]\", \"variant\": %15[0-9a-z]", user_id,
+                   variant) != 2) {
+            continue;
+        }
+        struct assign_result result =
+            assign_user(&experiment, bytes_of_text(user_id), no_attributes, NOW_US);
+        if (strcmp(variant, "null") == 0) {
+            cr_expect_eq(result.reason, ASSIGN_NOT_IN_TRAFFIC, "%s", line);
+        } else {
+            cr_expect_eq(result.reason, ASSIGN_SPLIT, "%s", line);
+            cr_expect_eq(result.variant, (uint32_t)atoi(variant), "%s", line);
+        }
+        count++;
+    }
+    fclose(file);
+    cr_expect_eq(count, 240);
+}
+
+/* ---- Evenness ---- */
+
+static uint64_t mixed(uint64_t value)
+{
+    value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9ull;
+    value = (value ^ (value >> 27)) * 0x94d049bb133111ebull;
+    return value ^ (value >> 31);
+}
+
+static int shape_integer(char *text, size_t capacity, uint32_t i)
+{
+    return snprintf(text, capacity, "%u", i);
+}
+
+static int shape_uuid(char *text, size_t capacity, uint32_t i)
+{
+    uint64_t high = mixed(i + 0x9e3779b97f4a7c15ull);
+    uint64_t low = mixed(high ^ i);
+    return snprintf(text, capacity, "%08x-%04x-4%03x-8%03x-%012llx", (unsigned)(high >> 32),
+                    (unsigned)(high >> 16 & 0xffff), (unsigned)(high & 0xfff),
+                    (unsigned)(low >> 52), (unsigned long long)(low & 0xffffffffffffull));
+}
+
+static int shape_email(char *text, size_t capacity, uint32_t i)
+{
+    return snprintf(text, capacity, "user.%u@mail%u.example.com", i / 7, i % 7);
+}
+
+/* Ids of a counter in binary, fixed size: the shape with the least entropy in most of its bytes. */
+static int shape_binary(char *text, size_t capacity, uint32_t i)
+{
+    cr_assert_geq(capacity, 8);
+    memcpy(text, "id:", 3);
+    store_u32(text + 3, i);
+    return 7;
+}
+
+typedef int (*shape_function)(char *text, size_t capacity, uint32_t i);
+
+static const shape_function shapes[] = {shape_integer, shape_uuid, shape_email, shape_binary};
+
+static double chi_square(const uint32_t *counts, const double *shares, uint32_t count,
+                         uint32_t users)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        double expected = shares[i] * users;
+        sum += (counts[i] - expected) * (counts[i] - expected) / expected;
+    }
+    return sum;
+}
+
+Test(assign, points_are_uniform_for_ids_of_every_shape)
+{
+    double shares[BUCKETS];
+    for (uint32_t i = 0; i < BUCKETS; i++) {
+        shares[i] = 1.0 / BUCKETS;
+    }
+    for (size_t shape = 0; shape < COUNT_OF(shapes); shape++) {
+        uint32_t traffic[BUCKETS] = {0};
+        uint32_t variant[BUCKETS] = {0};
+        for (uint32_t i = 0; i < USERS; i++) {
+            char text[64];
+            struct bytes user_id = bytes_of(text, (size_t)shapes[shape](text, sizeof(text), i));
+            traffic[(uint32_t)(assign_traffic_point(1, user_id) * BUCKETS)]++;
+            variant[(uint32_t)(assign_variant_point(1, user_id) * BUCKETS)]++;
+        }
+        double of_traffic = chi_square(traffic, shares, BUCKETS, USERS);
+        double of_variant = chi_square(variant, shares, BUCKETS, USERS);
+        cr_expect_lt(of_traffic, CHI_SQUARE_99, "shape %zu: %g", shape, of_traffic);
+        cr_expect_lt(of_variant, CHI_SQUARE_99, "shape %zu: %g", shape, of_variant);
+    }
+}
+
+Test(assign, variants_get_their_weights)
+{
+    struct variant variants[] = {
+        {.weight = 0.1}, {.weight = 0.2}, {.weight = 0}, {.weight = 0.3}, {.weight = 0.4}};
+    static const double shares[] = {0.1, 0.2, 0.3, 0.4};
+    for (size_t shape = 0; shape < COUNT_OF(shapes); shape++) {
+        struct experiment experiment = experiment_of(42 + shape, 0.5, variants, COUNT_OF(variants));
+        uint32_t counts[5] = {0};
+        uint32_t enrolled = 0;
+        for (uint32_t i = 0; i < USERS; i++) {
+            char text[64];
+            struct bytes user_id = bytes_of(text, (size_t)shapes[shape](text, sizeof(text), i));
+            struct assign_result result = assign_user(&experiment, user_id, no_attributes, NOW_US);
+            if (result.reason == ASSIGN_SPLIT) {
+                counts[result.variant]++;
+                enrolled++;
+            }
+        }
+        /* Six standard deviations of a fair coin. */
+        cr_expect_float_eq((double)enrolled, USERS / 2.0, 6 * 500.0);
+        cr_expect_eq(counts[2], 0, "a closed variant takes nobody");
+        const uint32_t open[] = {counts[0], counts[1], counts[3], counts[4]};
+        cr_expect_lt(chi_square(open, shares, COUNT_OF(open), enrolled), CHI_SQUARE_3);
+    }
+}
+
+/* ---- Independence ---- */
+
+typedef double (*point_function)(uint64_t salt, struct bytes user_id);
+
+/* Chi-square of the ten by ten table of two points against independence of two uniform ones. */
+static double dependence(point_function first, uint64_t first_salt, point_function second,
+                         uint64_t second_salt, shape_function shape)
+{
+    static double shares[100];
+    uint32_t rows[10] = {0};
+    uint32_t columns[10] = {0};
+    uint32_t cells[100] = {0};
+    for (uint32_t i = 0; i < USERS; i++) {
+        char text[64];
+        struct bytes user_id = bytes_of(text, (size_t)shape(text, sizeof(text), i));
+        uint32_t row = (uint32_t)(first(first_salt, user_id) * 10);
+        uint32_t column = (uint32_t)(second(second_salt, user_id) * 10);
+        rows[row]++;
+        columns[column]++;
+        cells[row * 10 + column]++;
+    }
+    for (uint32_t i = 0; i < 100; i++) {
+        shares[i] = (double)rows[i / 10] / USERS * columns[i % 10] / USERS;
+    }
+    return chi_square(cells, shares, 100, USERS);
+}
+
+Test(assign, experiments_are_independent_of_each_other)
+{
+    /* The closest salts there are, and some far apart. */
+    static const uint64_t salts[][2] = {
+        {0,                     1                    },
+        {1,                     2                    },
+        {1,                     1ull << 63 | 1       },
+        {0x0123456789abcdefull, 0xfedcba9876543210ull}
+    };
+    for (size_t i = 0; i < COUNT_OF(salts); i++) {
+        double found = dependence(assign_variant_point, salts[i][0], assign_variant_point,
+                                  salts[i][1], shapes[i]);
+        cr_expect_lt(found, CHI_SQUARE_81, "salts %zu: %g", i, found);
+    }
+}
+
+Test(assign, who_is_let_in_says_nothing_about_the_variant)
+{
+    for (size_t shape = 0; shape < COUNT_OF(shapes); shape++) {
+        double found = dependence(assign_traffic_point, 7, assign_variant_point, 7, shapes[shape]);
+        cr_expect_lt(found, CHI_SQUARE_81, "shape %zu: %g", shape, found);
+    }
+}
+
+/* ---- Meaning ---- */
+
+Test(assign, more_traffic_keeps_everyone_where_they_are)
+{
+    struct variant variants[] = {{.weight = 0.5}, {.weight = 0.5}};
+    struct experiment less = experiment_of(3, 0.3, variants, 2);
+    struct experiment more = experiment_of(3, 0.6, variants, 2);
+    uint32_t joined = 0;
+    for (uint32_t i = 0; i < 10000; i++) {
+        char text[64];
+        struct bytes user_id = bytes_of(text, (size_t)shape_integer(text, sizeof(text), i));
+        struct assign_result before = assign_user(&less, user_id, no_attributes, NOW_US);
+        struct assign_result after = assign_user(&more, user_id, no_attributes, NOW_US);
+        if (before.reason == ASSIGN_SPLIT) {
+            cr_assert_eq(after.reason, ASSIGN_SPLIT);
+            cr_assert_eq(after.variant, before.variant);
+        } else {
+            joined += after.reason == ASSIGN_SPLIT ? 1 : 0;
+        }
+    }
+    cr_expect(joined > 2700 && joined < 3300);
+}
+
+Test(assign, all_or_nobody_at_the_ends_of_traffic)
+{
+    struct variant variants[] = {{.weight = 0.5}, {.weight = 0.5}};
+    struct experiment nobody = experiment_of(3, 0, variants, 2);
+    struct experiment everybody = experiment_of(3, 1, variants, 2);
+    for (uint32_t i = 0; i < 100000; i++) {
+        char text[64];
+        struct bytes user_id = bytes_of(text, (size_t)shape_integer(text, sizeof(text), i));
+        cr_assert_eq(assign_user(&nobody, user_id, no_attributes, NOW_US).reason,
+                     ASSIGN_NOT_IN_TRAFFIC);
+        cr_assert_eq(assign_user(&everybody, user_id, no_attributes, NOW_US).reason, ASSIGN_SPLIT);
+        double point = assign_traffic_point(3, user_id);
+        cr_assert(point >= 0 && point < 1);
+    }
+}
+
+Test(assign, the_last_open_variant_takes_the_remainder)
+{
+    /* Half of the weight is missing, far more than a definition may lack. */
+    struct variant variants[] = {{.weight = 0}, {.weight = 0.25}, {.weight = 0.25}, {.weight = 0}};
+    struct experiment experiment = experiment_of(3, 1, variants, 4);
+    uint32_t counts[4] = {0};
+    for (uint32_t i = 0; i < 100000; i++) {
+        char text[64];
+        struct bytes user_id = bytes_of(text, (size_t)shape_integer(text, sizeof(text), i));
+        counts[assign_user(&experiment, user_id, no_attributes, NOW_US).variant]++;
+    }
+    cr_expect_eq(counts[0] + counts[3], 0);
+    cr_expect_float_eq((double)counts[1], 25000, 900);
+    cr_expect_float_eq((double)counts[2], 75000, 900);
+}
+
+Test(assign, only_running_experiments_inside_their_schedule_assign)
+{
+    struct variant variants[] = {{.weight = 0.5}, {.weight = 0.5}};
+    struct experiment experiment = experiment_of(3, 1, variants, 2);
+    struct bytes user_id = bytes_of_text("u1");
+    for (int status = 0; status < EXPERIMENT_STATUS_END; status++) {
+        experiment.status = (enum experiment_status)status;
+        enum assign_reason expected =
+            status == EXPERIMENT_RUNNING ? ASSIGN_SPLIT : ASSIGN_NOT_RUNNING;
+        cr_expect_eq(assign_user(&experiment, user_id, no_attributes, NOW_US).reason, expected);
+    }
+    experiment.status = EXPERIMENT_RUNNING;
+    experiment.start_at_us = NOW_US;
+    experiment.end_at_us = NOW_US + 10;
+    cr_expect_eq(assign_user(&experiment, user_id, no_attributes, NOW_US - 1).reason,
+                 ASSIGN_NOT_RUNNING);
+    cr_expect_eq(assign_user(&experiment, user_id, no_attributes, NOW_US).reason, ASSIGN_SPLIT);
+    cr_expect_eq(assign_user(&experiment, user_id, no_attributes, NOW_US + 9).reason, ASSIGN_SPLIT);
+    cr_expect_eq(assign_user(&experiment, user_id, no_attributes, NOW_US + 10).reason,
+                 ASSIGN_NOT_RUNNING);
+}
+
+Test(assign, status_is_asked_before_targeting_and_targeting_before_traffic)
+{
+    struct pack_value country = {.type = PACK_TEXT, .as.bytes = bytes_of_text("US")};
+    struct targeting_node nodes[] = {
+        {.kind = TARGETING_ALL, .first_child = 1, .child_count = 1},
+        { .kind = TARGETING_CONDITION,
+         .attribute = bytes_of_text("country"),
+         .operation = RULE_IN,
+         .ignore_case = true,
+         .values = {&country, 1}},
+    };
+    struct variant variants[] = {{.weight = 0.5}, {.weight = 0.5}};
+    struct experiment experiment = experiment_of(3, 0, variants, 2);
+    experiment.targeting = (struct targeting){.nodes = nodes, .node_count = 2};
+    struct bytes user_id = bytes_of_text("u1");
+    uint8_t data[32];
+    struct pack_writer writer = pack_writer_on(data, sizeof(data));
+    pack_map(&writer, 1);
+    pack_text_z(&writer, "country");
+    pack_text_z(&writer, "us");
+    struct bytes attributes = bytes_of(data, writer.size);
+    cr_expect_eq(assign_user(&experiment, user_id, no_attributes, NOW_US).reason,
+                 ASSIGN_NOT_TARGETED);
+    cr_expect_eq(assign_user(&experiment, user_id, attributes, NOW_US).reason,
+                 ASSIGN_NOT_IN_TRAFFIC);
+    experiment.traffic_allocation = 1;
+    cr_expect_eq(assign_user(&experiment, user_id, attributes, NOW_US).reason, ASSIGN_SPLIT);
+    experiment.status = EXPERIMENT_PAUSED;
+    cr_expect_eq(assign_user(&experiment, user_id, no_attributes, NOW_US).reason,
+                 ASSIGN_NOT_RUNNING);
+}
+
+Test(assign, reasons_have_the_names_of_the_interface)
+{
+    cr_expect_str_eq(assign_reason_name(ASSIGN_SPLIT), "split");
+    cr_expect_str_eq(assign_reason_name(ASSIGN_FORCED), "forced");
+    cr_expect_str_eq(assign_reason_name(ASSIGN_NOT_TARGETED), "not_targeted");
+    cr_expect_str_eq(assign_reason_name(ASSIGN_NOT_IN_TRAFFIC), "not_in_traffic");
+    cr_expect_str_eq(assign_reason_name(ASSIGN_NOT_RUNNING), "not_running");
+}
