@@ -469,14 +469,17 @@ static int compare_bytes(const void *a, const void *b)
     return (one->size > other->size) - (one->size < other->size);
 }
 
-/* The keys of a map whose header was just read: texts, each once. The cursor is the caller's copy. */
-static const char *keys_fault(struct arena *arena, struct pack_cursor cursor, uint32_t count)
+/* The keys of maps up to this size are compared with each other as they come; those of larger ones are sorted first. */
+#define KEYS_COMPARED 16u
+
+/* The keys of a large map whose header was just read: texts, each once. The cursor is the caller's copy. */
+static const char *large_map_fault(struct arena *arena, struct pack_cursor cursor, uint32_t count)
 {
     if (count > LIMIT_OBJECT_KEYS) {
         return "an object of properties has too many keys";
     }
     struct arena_mark mark = arena_mark(arena);
-    struct bytes *keys = arena_take(arena, count * sizeof(*keys) + 1);
+    struct bytes *keys = arena_take(arena, count * sizeof(*keys));
     const char *fault = keys == NULL ? "no memory to check the keys" : NULL;
     for (uint32_t i = 0; i < count && fault == NULL; i++) {
         if (!pack_read_text(&cursor, &keys[i]) || !pack_skip(&cursor)) {
@@ -495,41 +498,94 @@ static const char *keys_fault(struct arena *arena, struct pack_cursor cursor, ui
     return fault;
 }
 
-/* Why well-formed msgpack could not have come from JSON; NULL where it could. Everything stored can be read back as JSON. */
+/* An open container on the way through a value. */
+struct pack_level {
+    uint32_t left; /* members to come */
+    bool is_map;
+    uint32_t key_count; /* of a small map: its keys so far */
+};
+
+struct pack_walk {
+    struct pack_cursor cursor;
+    uint32_t depth;
+    struct pack_level levels[LIMIT_JSON_DEPTH];
+    struct bytes keys[LIMIT_JSON_DEPTH][KEYS_COMPARED];
+};
+
+static const char *walk_key(struct pack_walk *walk)
+{
+    struct pack_level *level = &walk->levels[walk->depth - 1];
+    struct bytes *keys = walk->keys[walk->depth - 1];
+    struct bytes key;
+    if (!level->is_map) {
+        return NULL;
+    }
+    if (!pack_read_text(&walk->cursor, &key)) {
+        return "the keys of properties must be texts";
+    }
+    if (level->key_count == KEYS_COMPARED) {
+        return NULL; /* a large map: checked when it was entered */
+    }
+    for (uint32_t i = 0; i < level->key_count; i++) {
+        if (bytes_equal(keys[i], key)) {
+            return "a key stands twice in properties";
+        }
+    }
+    keys[level->key_count++] = key;
+    return NULL;
+}
+
+static const char *walk_enter(struct pack_walk *walk, struct arena *arena,
+                              const struct pack_value *value)
+{
+    bool is_map = value->type == PACK_MAP;
+    bool is_large = is_map && value->as.count > KEYS_COMPARED;
+    if (walk->depth == LIMIT_JSON_DEPTH) {
+        return "properties are nested too deeply";
+    }
+    walk->levels[walk->depth++] =
+        (struct pack_level){value->as.count, is_map, is_large ? KEYS_COMPARED : 0};
+    return is_large ? large_map_fault(arena, walk->cursor, value->as.count) : NULL;
+}
+
+static const char *walk_value(struct pack_walk *walk, struct arena *arena)
+{
+    struct pack_value value;
+    if (!pack_read(&walk->cursor, &value)) {
+        return "properties are no well-formed msgpack";
+    }
+    if (value.type == PACK_MAP || value.type == PACK_ARRAY) {
+        return walk_enter(walk, arena, &value);
+    }
+    if (value.type == PACK_BIN || value.type == PACK_EXT ||
+        (value.type == PACK_DOUBLE && !isfinite(value.as.number))) {
+        return "properties must hold only what JSON has: no binary, extensions or infinities";
+    }
+    return NULL;
+}
+
+/* Why well-formed msgpack could not have come from JSON; NULL where it could. So everything stored can be read back as
+ * JSON. */
 static const char *not_json_fault(struct arena *arena, struct bytes encoded)
 {
-    uint32_t left[LIMIT_JSON_DEPTH + 1] = {1};
-    size_t depth = 0;
-    struct pack_cursor cursor = pack_cursor_on(encoded);
-    for (;;) {
-        while (depth > 0 && left[depth] == 0) {
-            depth--;
+    struct pack_walk walk;
+    walk.cursor = pack_cursor_on(encoded);
+    walk.depth = 0;
+    const char *fault = walk_value(&walk, arena);
+    while (fault == NULL) {
+        while (walk.depth > 0 && walk.levels[walk.depth - 1].left == 0) {
+            walk.depth--;
         }
-        if (left[depth] == 0) {
+        if (walk.depth == 0) {
             return NULL;
         }
-        left[depth]--;
-        struct pack_value value;
-        if (!pack_read(&cursor, &value)) {
-            return "properties are no well-formed msgpack";
+        walk.levels[walk.depth - 1].left--;
+        fault = walk_key(&walk);
+        if (fault == NULL) {
+            fault = walk_value(&walk, arena);
         }
-        if (value.type == PACK_BIN || value.type == PACK_EXT ||
-            (value.type == PACK_DOUBLE && !isfinite(value.as.number))) {
-            return "properties must hold only what JSON has: no binary, extensions or infinities";
-        }
-        if (value.type != PACK_MAP && value.type != PACK_ARRAY) {
-            continue;
-        }
-        const char *fault =
-            value.type == PACK_MAP ? keys_fault(arena, cursor, value.as.count) : NULL;
-        if (fault != NULL) {
-            return fault;
-        }
-        if (depth == LIMIT_JSON_DEPTH) {
-            return "properties are nested too deeply";
-        }
-        left[++depth] = value.type == PACK_MAP ? value.as.count * 2 : value.as.count;
     }
+    return fault;
 }
 
 /* The body was checked as a whole, so reads cannot fail. */
@@ -537,20 +593,22 @@ static struct field_value read_packed_value(const struct event_batch *batch,
                                             struct pack_cursor *cursor, struct event_draft *draft)
 {
     struct field_value out = {0};
-    struct bytes encoded;
-    bool good = pack_read_raw(cursor, &encoded);
+    struct pack_cursor ahead = *cursor;
+    bool good = pack_read(&ahead, &out.value);
     assert(good);
-    struct pack_cursor inner = pack_cursor_on(encoded);
-    good = pack_read(&inner, &out.value);
+    if (out.value.type != PACK_MAP && out.value.type != PACK_ARRAY) {
+        *cursor = ahead;
+        return out;
+    }
+    good = pack_read_raw(cursor, &out.map);
     assert(good);
-    if (out.value.type == PACK_MAP && draft->code == NULL && encoded.size <= LIMIT_PROPERTIES) {
-        const char *fault = not_json_fault(batch->arena, encoded);
+    out.text_size = out.map.size;
+    if (out.value.type == PACK_MAP && draft->code == NULL && out.text_size <= LIMIT_PROPERTIES) {
+        const char *fault = not_json_fault(batch->arena, out.map);
         if (fault != NULL) {
             refuse(draft, "invalid_properties", fault);
         }
     }
-    out.map = encoded;
-    out.text_size = encoded.size;
     return out;
 }
 
@@ -561,12 +619,12 @@ static enum status parse_packed_event(struct event_batch *batch, struct pack_cur
     }
     struct arena_mark scratch = arena_mark(batch->arena);
     struct event_draft draft = draft_make(batch);
-    struct bytes encoded;
-    bool good = pack_read_raw(cursor, &encoded);
-    assert(good);
-    struct pack_cursor inner = pack_cursor_on(encoded);
+    struct pack_cursor inner = *cursor;
     uint32_t count = 0;
     if (!pack_read_map(&inner, &count)) {
+        inner = *cursor;
+        bool good = pack_skip(&inner);
+        assert(good);
         refuse(&draft, "wrong_type", "an event must be a map");
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -578,6 +636,7 @@ static enum status parse_packed_event(struct event_batch *batch, struct pack_cur
             field_rows[field].take(batch, &draft, &value);
         }
     }
+    *cursor = inner;
     return draft_finish(batch, &draft, scratch);
 }
 

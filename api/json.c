@@ -59,19 +59,24 @@ static const char *fail_memory(struct json_reader *reader, const char *at)
 
 /* ---- Characters ---- */
 
+/* Of the bytes before the first stop, those beyond ASCII. (stops - 1 has those before the first stop
+ * set, and behind it only further stops, which are ASCII.) */
+static inline uint32_t high_before_stop(struct block_bits bits)
+{
+    return bits.high & (bits.stops - 1);
+}
+
 /* The first byte from `at` that does not stand for itself inside a string, or `end`. Sets *high to
  * nonzero where one before it is (or might be) beyond ASCII. */
 static const char *plain_end(const char *at, const char *end, uint32_t *high)
 {
     for (; at < end; at += JSON_BLOCK) {
         struct block_bits bits = block_bits_at(at);
+        *high |= high_before_stop(bits);
         if (bits.stops != 0) {
-            uint32_t index = (uint32_t)__builtin_ctz(bits.stops);
-            *high |= bits.high & ((1u << index) - 1);
-            at += index;
+            at += __builtin_ctz(bits.stops);
             return at < end ? at : end;
         }
-        *high |= bits.high;
     }
     return end;
 }
@@ -179,17 +184,18 @@ static const char *unescape_unicode(struct json_reader *reader, const char *esca
 /* At a backslash. What it stands for is never longer than the escape. */
 static const char *unescape_one(struct json_reader *reader, const char *at, uint8_t **to)
 {
-    static const char names[] = "\"\\/bfnrt";
-    static const char values[] = "\"\\/\b\f\n\r\t";
-    char name = at + 1 < reader->end ? at[1] : '\0';
+    static const uint8_t meanings[256] = {
+        ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
+        ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t',
+    };
+    uint8_t name = at + 1 < reader->end ? (uint8_t)at[1] : 0;
     if (name == 'u') {
         return unescape_unicode(reader, at, to);
     }
-    const char *found = name != '\0' ? strchr(names, name) : NULL;
-    if (found == NULL) {
+    if (meanings[name] == 0) {
         return fail_unexpected(reader, at + 1, "json_syntax", "no such escape");
     }
-    *(*to)++ = (uint8_t)values[found - names];
+    *(*to)++ = meanings[name];
     return at + 2;
 }
 
@@ -212,7 +218,7 @@ static const char *unescape(struct json_reader *reader, const char *at, struct a
                             struct bytes *out_text)
 {
     size_t room = (size_t)(raw_string_end(at, reader->end) - at);
-    uint8_t *text = arena_take(scratch, room + JSON_PADDING); /* it is read in blocks too */
+    uint8_t *text = arena_take(scratch, room + JSON_PADDING); /* read and written in blocks */
     if (text == NULL) {
         return fail_memory(reader, at);
     }
@@ -224,7 +230,9 @@ static const char *unescape(struct json_reader *reader, const char *at, struct a
             return NULL;
         }
         assert((size_t)(to - text) + (size_t)(stop - at) <= room);
-        memcpy(to, at, (size_t)(stop - at));
+        for (ptrdiff_t done = 0; done < stop - at; done += JSON_BLOCK) {
+            memcpy(to + done, at + done, JSON_BLOCK); /* both have padding */
+        }
         to += stop - at;
         if (stop < reader->end && *stop == '"') {
             *out_text = bytes_of(text, (size_t)(to - text));
@@ -260,19 +268,19 @@ __attribute__((noinline)) static const char *read_any_string(struct json_reader 
     return stop + 1;
 }
 
-/* At an opening quote. Strings of ASCII without escapes are done here; at whatever else turns up
- * in the blocks, be it behind the string, the general way starts again. */
+/* At an opening quote. Strings of ASCII without escapes are done here, the others in the general
+ * way. */
 static inline const char *read_string(struct json_reader *reader, const char *quote,
                                       struct arena *scratch, struct bytes *out_text)
 {
     const char *at = quote + 1;
     struct block_bits bits = block_bits_at(at);
-    while (bits.stops == 0 && bits.high == 0 && reader->end - at > (ptrdiff_t)JSON_BLOCK) {
+    while ((bits.stops | bits.high) == 0 && reader->end - at > (ptrdiff_t)JSON_BLOCK) {
         at += JSON_BLOCK;
         bits = block_bits_at(at);
     }
     const char *stop = at + __builtin_ctz(bits.stops | 1u << JSON_BLOCK);
-    if (UNLIKELY(bits.high != 0 || stop >= reader->end || *stop != '"')) {
+    if (UNLIKELY(high_before_stop(bits) != 0 || stop >= reader->end || *stop != '"')) {
         return read_any_string(reader, quote, scratch, out_text);
     }
     *out_text = bytes_of(quote + 1, (size_t)(stop - quote) - 1);

@@ -7,7 +7,7 @@
 enum status event_ids_init(struct event_ids *ids)
 {
     memset(ids, 0, sizeof(*ids));
-    enum status status = index_table_init(&ids->table);
+    enum status status = index_table_init(&ids->table, false);
     if (status == STATUS_OK) {
         status = pool_init(&ids->prints, sizeof(struct event_print));
     }

@@ -27,7 +27,6 @@
  */
 #include "engine/event_log_internal.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 

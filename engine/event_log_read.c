@@ -1,7 +1,8 @@
-/* event_log_read.c: walking the log, for the reader and for recovery.
+/* event_log_read.c: walking the log, and the reader.
  *
- * Both walk segments block by block with segment_scan_next(), and judge every place where a block should be by
- * recovery_table. They differ in what follows: recovery cuts a torn tail off the file, the reader stops in front of it.
+ * The reader and recovery (event_log_recover.c) walk segments block by block with segment_scan_next(), which judges every
+ * place where a block should be by recovery_table. They differ in what follows: recovery cuts a torn tail off the file,
+ * the reader stops in front of it.
  *
  * Vouching     The writer starts a block only when the one before it is durable. So records from lsn n on are known to
  *              have been durable when a later block of the same segment says so (its durable lsn is above n: its header
@@ -11,17 +12,13 @@
  */
 #include "engine/event_log_internal.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What one read asks for at least, where the file has it; so there can be as much behind a largest block. */
-#define READ_PIECE ((size_t)2 * 1024 * 1024)
-#define WINDOW_MAX (LOG_BLOCK_SIZE + READ_PIECE)
+/* A read brings in LOG_READ_PIECE where the file has it, so there can be as much behind a largest block. */
+#define WINDOW_MAX (LOG_BLOCK_SIZE + LOG_READ_PIECE)
 
-#define QUARANTINE_NAMES 1000u
-
-static_assert(READ_PIECE % LOG_BLOCK_ALIGN == 0, "reads are aligned");
+static_assert(LOG_READ_PIECE % LOG_BLOCK_ALIGN == 0, "reads are aligned");
 
 /* The table */
 
@@ -83,14 +80,6 @@ enum status log_trouble(struct error *error, const struct io *io, enum status st
                      reason != NULL ? reason : status_name(status));
 }
 
-/* The segments of a directory, oldest first. */
-struct segment_list {
-    uint64_t *first_lsns;
-    size_t count;
-    size_t capacity;
-    bool out_of_memory;
-};
-
 static void segment_list_add(void *context, const char *name)
 {
     struct segment_list *list = context;
@@ -119,8 +108,8 @@ static int first_lsn_compare(const void *a, const void *b)
 }
 
 /* To be freed even on failure. */
-static enum status segment_list_read(struct io *io, const char *directory, struct error *error,
-                                     struct segment_list *list)
+enum status segment_list_read(struct io *io, const char *directory, struct error *error,
+                              struct segment_list *list)
 {
     enum status status = io->operations->list(io, directory, segment_list_add, list);
     if (status != STATUS_OK) {
@@ -135,35 +124,10 @@ static enum status segment_list_read(struct io *io, const char *directory, struc
     return STATUS_OK;
 }
 
-/* A walk through one segment, and the window of it that is in memory. */
-struct segment_scan {
-    struct io *io;
-    uint8_t *window;        /* aligned; kept from segment to segment */
-    size_t window_capacity; /* grows to what the largest block so far needed */
-    uint64_t window_offset;
-    size_t window_size;
-
-    int file; /* -1: no segment is open */
-    bool sealed;
-    char name[SEGMENT_NAME_SIZE];
-    struct log_path path;
-    struct segment_header header;
-    struct segment_footer footer; /* where sealed */
-
-    /* Records below this lsn were durable, and who says so. */
-    uint64_t vouched_lsn;
-    const char *voucher;
-
-    /* Where the next block should be, and what it should carry. */
-    uint64_t offset;
-    uint64_t next_lsn;
-    uint64_t chain;
-
-    uint64_t torn_size; /* after STATUS_END: bytes from offset on that are to be cut */
-};
+/* The window */
 
 /* Makes room for `size` bytes; what is in the window stays. */
-static enum status window_reserve(struct segment_scan *scan, size_t size, struct error *error)
+enum status segment_window_reserve(struct segment_scan *scan, size_t size, struct error *error)
 {
     assert(size <= WINDOW_MAX && size % LOG_BLOCK_ALIGN == 0);
     if (size <= scan->window_capacity) {
@@ -184,12 +148,12 @@ static enum status window_reserve(struct segment_scan *scan, size_t size, struct
     return STATUS_OK;
 }
 
-static void segment_scan_init(struct segment_scan *scan, struct io *io)
+void segment_scan_init(struct segment_scan *scan, struct io *io)
 {
     *scan = (struct segment_scan){.io = io, .file = -1};
 }
 
-static void segment_scan_close(struct segment_scan *scan)
+void segment_scan_close(struct segment_scan *scan)
 {
     if (scan->file >= 0) {
         scan->io->operations->close_file(scan->io, scan->file);
@@ -197,7 +161,7 @@ static void segment_scan_close(struct segment_scan *scan)
     }
 }
 
-static void segment_scan_deinit(struct segment_scan *scan)
+void segment_scan_deinit(struct segment_scan *scan)
 {
     segment_scan_close(scan);
     free(scan->window);
@@ -219,8 +183,8 @@ static enum status segment_damaged(const struct segment_scan *scan, struct error
 
 /* Brings [offset, offset + size) of the file into the window. What it held of that is kept, the rest is read in one go
  * with as much behind it as fits. */
-static enum status segment_window(struct segment_scan *scan, uint64_t offset, size_t size,
-                                  struct error *error, const uint8_t **out_bytes)
+enum status segment_window_at(struct segment_scan *scan, uint64_t offset, size_t size,
+                              struct error *error, const uint8_t **out_bytes)
 {
     uint64_t window_end = scan->window_offset + scan->window_size;
     if (offset >= scan->window_offset && offset + size <= window_end) {
@@ -230,10 +194,10 @@ static enum status segment_window(struct segment_scan *scan, uint64_t offset, si
     assert(offset + size <= scan->header.file_size && size <= LOG_BLOCK_SIZE);
     size_t kept =
         offset >= scan->window_offset && offset < window_end ? (size_t)(window_end - offset) : 0;
-    size_t wanted = size - kept > READ_PIECE ? size - kept : READ_PIECE;
+    size_t wanted = size - kept > LOG_READ_PIECE ? size - kept : LOG_READ_PIECE;
     uint64_t left = scan->header.file_size - offset - kept;
     wanted = left < wanted ? (size_t)left : wanted;
-    enum status status = window_reserve(scan, kept + wanted, error);
+    enum status status = segment_window_reserve(scan, kept + wanted, error);
     if (status != STATUS_OK) {
         return status;
     }
@@ -262,7 +226,7 @@ static enum status segment_read_page(struct segment_scan *scan, uint64_t offset,
 {
     size_t done = 0;
     scan->window_size = 0;
-    enum status status = window_reserve(scan, LOG_BLOCK_ALIGN, error);
+    enum status status = segment_window_reserve(scan, LOG_BLOCK_ALIGN, error);
     if (status != STATUS_OK) {
         return status;
     }
@@ -334,9 +298,9 @@ static enum status segment_read_footer(struct segment_scan *scan, struct error *
 }
 
 /* Opens the segment of this lsn, and checks that it goes on where `before` ended (NULL: there is nothing to compare). */
-static enum status segment_scan_open(struct segment_scan *scan, const char *directory,
-                                     uint64_t first_lsn, unsigned flags,
-                                     const struct segment_scan *before, struct error *error)
+enum status segment_scan_open(struct segment_scan *scan, const char *directory, uint64_t first_lsn,
+                              unsigned flags, const struct segment_scan *before,
+                              struct error *error)
 {
     segment_name(first_lsn, scan->name);
     scan->path = log_path_make(directory, scan->name);
@@ -408,7 +372,7 @@ static enum status block_examine(struct segment_scan *scan, uint64_t skip_lsn, s
     struct log_block block = {.segment = scan->name};
     if (scan->offset < segment_footer_offset(&scan->header)) {
         const uint8_t *bytes;
-        enum status status = segment_window(scan, scan->offset, LOG_BLOCK_ALIGN, error, &bytes);
+        enum status status = segment_window_at(scan, scan->offset, LOG_BLOCK_ALIGN, error, &bytes);
         if (status != STATUS_OK) {
             return status;
         }
@@ -420,7 +384,7 @@ static enum status block_examine(struct segment_scan *scan, uint64_t skip_lsn, s
         const uint8_t *bytes;
         bool skip = block.header.first_lsn + block.header.record_count <= skip_lsn;
         size_t wanted = skip ? LOG_BLOCK_ALIGN : (size_t)block_size(&block.header);
-        enum status status = segment_window(scan, scan->offset, wanted, error, &bytes);
+        enum status status = segment_window_at(scan, scan->offset, wanted, error, &bytes);
         if (status != STATUS_OK) {
             return status;
         }
@@ -436,7 +400,7 @@ static enum status block_examine(struct segment_scan *scan, uint64_t skip_lsn, s
     return STATUS_OK;
 }
 
-static void segment_vouch(struct segment_scan *scan, uint64_t lsn, const char *voucher)
+void segment_vouch(struct segment_scan *scan, uint64_t lsn, const char *voucher)
 {
     if (lsn > scan->vouched_lsn) {
         scan->vouched_lsn = lsn;
@@ -454,7 +418,7 @@ static enum status tail_examine(struct segment_scan *scan, struct error *error,
     uint64_t written_end = scan->offset;
     for (uint64_t at = scan->offset; at < scan->header.file_size; at += LOG_BLOCK_ALIGN) {
         const uint8_t *page;
-        enum status status = segment_window(scan, at, LOG_BLOCK_ALIGN, error, &page);
+        enum status status = segment_window_at(scan, at, LOG_BLOCK_ALIGN, error, &page);
         if (status != STATUS_OK) {
             return status;
         }
@@ -463,8 +427,7 @@ static enum status tail_examine(struct segment_scan *scan, struct error *error,
         }
         written_end = at + LOG_BLOCK_ALIGN;
         struct block_header header;
-        if (at > scan->offset &&
-            block_header_decode(page, scan->header.salt, &header) == STATUS_OK &&
+        if (block_header_decode(page, scan->header.salt, &header) == STATUS_OK &&
             header.offset == at) {
             segment_vouch(scan, header.durable_lsn, "a later block of the segment");
         }
@@ -488,8 +451,8 @@ static enum status segment_stop(const struct segment_scan *scan,
 
 /* The next block. STATUS_END where the segment ends, or where a torn block was never acknowledged (torn_size is not 0
  * then); STATUS_DAMAGED where acknowledged records are gone. */
-static enum status segment_scan_next(struct segment_scan *scan, uint64_t skip_lsn,
-                                     struct error *error, struct log_block *out_block)
+enum status segment_scan_next(struct segment_scan *scan, uint64_t skip_lsn, struct error *error,
+                              struct log_block *out_block)
 {
     if (scan->sealed && scan->next_lsn == scan->footer.end_lsn) {
         return scan->chain == scan->footer.chain
@@ -522,263 +485,14 @@ static enum status segment_scan_next(struct segment_scan *scan, uint64_t skip_ls
 }
 
 /* Bad records within a good block: not the disk's doing, so it says where to look. */
-static enum status block_records_trouble(const struct segment_scan *scan,
-                                         const struct log_block *block, enum status status,
-                                         struct error *error)
+enum status segment_records_trouble(const struct segment_scan *scan, const struct log_block *block,
+                                    enum status status, struct error *error)
 {
     return error_set(
         error, status, "%s, offset %llu (lsn %llu): %s", scan->path.text,
         (unsigned long long)block->header.offset, (unsigned long long)block->header.first_lsn,
         status == STATUS_UNSUPPORTED ? "a record of a kind or version that is not known here"
                                      : "the block is whole, but what it holds are not its records");
-}
-
-/* Recovery */
-
-/* Opens a new file in quarantine/. An earlier recovery may have died after it wrote one of the same name; that one may
- * hold more than is left to save now, so it is not replaced. */
-static enum status quarantine_create(struct segment_scan *scan, const char *directory,
-                                     struct error *error, struct log_path *out_path, int *out_file)
-{
-    enum status status = STATUS_EXISTS;
-    for (unsigned try = 0; try < QUARANTINE_NAMES && status == STATUS_EXISTS; try++) {
-        char name[64];
-        char again[16] = "";
-        if (try > 0) {
-            (void)snprintf(again, sizeof(again), "-%u", try + 1);
-        }
-        (void)snprintf(name, sizeof(name), "%020llu-%llu%s.bin",
-                       (unsigned long long)scan->header.first_lsn, (unsigned long long)scan->offset,
-                       again);
-        *out_path = log_path_make(directory, name);
-        status = scan->io->operations->open(scan->io, out_path->text, IO_OPEN_CREATE, out_file);
-    }
-    return status == STATUS_OK ? status
-                               : log_trouble(error, scan->io, status, "create", out_path->text);
-}
-
-static enum status quarantine_copy(struct segment_scan *scan, int file, struct error *error)
-{
-    enum status status = STATUS_OK;
-    for (uint64_t done = 0; done < scan->torn_size && status == STATUS_OK; done += READ_PIECE) {
-        size_t size = size_min((size_t)(scan->torn_size - done), READ_PIECE);
-        const uint8_t *bytes = NULL;
-        status = segment_window(scan, scan->offset + done, size, error, &bytes);
-        if (status == STATUS_OK) {
-            status = io_write_durable(scan->io, file, bytes, size, done);
-            status = status == STATUS_OK
-                         ? status
-                         : log_trouble(error, scan->io, status, "write", "the quarantine");
-        }
-    }
-    return status;
-}
-
-/* Copies the torn tail to quarantine/, durably. */
-static enum status tail_quarantine(struct segment_scan *scan, const char *directory,
-                                   struct error *error)
-{
-    struct io *io = scan->io;
-    struct log_path quarantine = log_path_make(directory, LOG_NAME_QUARANTINE);
-    enum status status = io->operations->make_directory(io, quarantine.text);
-    if (status != STATUS_OK) {
-        return log_trouble(error, io, status, "make", quarantine.text);
-    }
-    struct log_path path;
-    int file = -1;
-    status = quarantine_create(scan, quarantine.text, error, &path, &file);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    status = quarantine_copy(scan, file, error);
-    io->operations->close_file(io, file);
-    if (status != STATUS_OK) {
-        (void)io->operations->unlink(io, path.text);
-        return status;
-    }
-    status = io->operations->sync_directory(io, quarantine.text);
-    if (status == STATUS_OK) {
-        status = io->operations->sync_directory(io, directory);
-    }
-    return status == STATUS_OK ? status : log_trouble(error, io, status, "sync", quarantine.text);
-}
-
-/* Writes zeros over the torn tail, so that no later block is ever followed by bytes that are not its successor's. Dying
- * in here leaves a torn tail again, only with more zeros in it. */
-static enum status tail_zero(struct segment_scan *scan, struct error *error)
-{
-    size_t piece = size_min((size_t)scan->torn_size, READ_PIECE);
-    scan->window_size = 0;
-    enum status reserved = window_reserve(scan, piece, error);
-    if (reserved != STATUS_OK) {
-        return reserved;
-    }
-    memset(scan->window, 0, piece);
-    for (uint64_t done = 0; done < scan->torn_size; done += READ_PIECE) {
-        size_t size = size_min((size_t)(scan->torn_size - done), READ_PIECE);
-        enum status status =
-            io_write_durable(scan->io, scan->file, scan->window, size, scan->offset + done);
-        if (status != STATUS_OK) {
-            return log_trouble(error, scan->io, status, "write", scan->path.text);
-        }
-    }
-    return STATUS_OK;
-}
-
-/* Walks the last segment and fills in the tail. */
-static enum status tail_find(struct segment_scan *scan, struct error *error, struct log_tail *tail)
-{
-    struct log_block block;
-    segment_footer_init(&tail->footer, scan->header.first_lsn, scan->chain);
-    enum status status = segment_scan_next(scan, 0, error, &block);
-    while (status == STATUS_OK) {
-        status = segment_footer_add(&tail->footer, block.payload, block.header.record_count,
-                                    scan->chain);
-        if (status != STATUS_OK) {
-            return block_records_trouble(scan, &block, status, error);
-        }
-        tail->written_first_us =
-            tail->footer.blocks == 1 ? block.header.written_at_us : tail->written_first_us;
-        tail->written_last_us = block.header.written_at_us;
-        status = segment_scan_next(scan, 0, error, &block);
-    }
-    return status == STATUS_END ? STATUS_OK : status;
-}
-
-/* The last segment: where does the log end? What lies behind is cut. */
-static enum status tail_recover(struct segment_scan *scan, const struct event_log_options *options,
-                                struct error *error, struct log_tail *tail)
-{
-    segment_vouch(scan, options->applied_lsn, "the checkpoint of the store");
-    tail->header = scan->header;
-    tail->sealed = scan->sealed;
-    enum status status = STATUS_OK;
-    if (scan->sealed) {
-        tail->footer = scan->footer;
-    } else {
-        status = tail_find(scan, error, tail);
-    }
-    tail->offset = scan->offset;
-    tail->cut_bytes = scan->torn_size;
-    if (status == STATUS_OK && scan->torn_size > 0) {
-        status = tail_quarantine(scan, options->directory, error);
-        status = status == STATUS_OK ? tail_zero(scan, error) : status;
-    }
-    return status;
-}
-
-/* Checks that the segments follow one another, and leaves the last one open in `scan`. */
-static enum status segments_check(struct segment_scan *scan,
-                                  const struct event_log_options *options,
-                                  const struct segment_list *list, struct error *error)
-{
-    struct segment_scan before;
-    for (size_t i = 0; i < list->count; i++) {
-        before = *scan;
-        segment_scan_close(scan);
-        bool last = i + 1 == list->count;
-        unsigned flags = last ? IO_OPEN_DIRECT : IO_OPEN_READ | IO_OPEN_DIRECT;
-        enum status status = segment_scan_open(scan, options->directory, list->first_lsns[i], flags,
-                                               i > 0 ? &before : NULL, error);
-        if (status != STATUS_OK) {
-            return status;
-        }
-    }
-    return STATUS_OK;
-}
-
-/* Files that never became part of the log. */
-static enum status leftovers_remove(struct io *io, const char *directory, struct error *error)
-{
-    static const char *const names[] = {LOG_NAME_NEXT, LOG_NAME_ROLL};
-    for (size_t i = 0; i < COUNT_OF(names); i++) {
-        struct log_path path = log_path_make(directory, names[i]);
-        enum status status = io->operations->unlink(io, path.text);
-        if (status != STATUS_OK && status != STATUS_NOT_FOUND) {
-            return log_trouble(error, io, status, "remove", path.text);
-        }
-    }
-    return STATUS_OK;
-}
-
-/* The process before us may have been killed between a write and its flush: what we read is then only in the device's
- * cache. It must not be lost once we have built on it. */
-static enum status tail_sync(struct segment_scan *scan, const char *directory, struct error *error)
-{
-    struct io *io = scan->io;
-    struct io_request request = {.kind = IO_SYNC, .file = scan->file};
-    struct io_request *completed = NULL;
-    enum status status = io->operations->submit(io, &request);
-    if (status == STATUS_OK) {
-        while (completed == NULL) {
-            status = io->operations->wait(io, -1, &completed);
-            assert(status ==
-                   STATUS_OK); /* the request is on our stack: there is no way on without it */
-        }
-        status = request.status;
-    }
-    if (status != STATUS_OK) {
-        return log_trouble(error, io, status, "sync", scan->path.text);
-    }
-    status = io->operations->sync_directory(io, directory);
-    return status == STATUS_OK ? status : log_trouble(error, io, status, "sync", directory);
-}
-
-/* A checkpoint that includes more than the log has: the log lost what it had acknowledged. */
-static enum status log_reaches_checkpoint(const struct event_log_options *options, uint64_t end_lsn,
-                                          struct error *error)
-{
-    if (options->applied_lsn <= end_lsn) {
-        return STATUS_OK;
-    }
-    return error_set(error, STATUS_DAMAGED,
-                     "%s ends before lsn %llu, but the store includes records up to lsn %llu: "
-                     "acknowledged records are gone",
-                     options->directory, (unsigned long long)end_lsn,
-                     (unsigned long long)options->applied_lsn - 1);
-}
-
-static enum status directory_recover(struct segment_scan *scan,
-                                     const struct event_log_options *options,
-                                     const struct segment_list *list, struct error *error,
-                                     struct log_tail *tail)
-{
-    enum status status = STATUS_OK;
-    bool empty = list->count == 0;
-    tail->segments = (uint32_t)list->count;
-    if (!empty) {
-        status = segments_check(scan, options, list, error);
-        status = status == STATUS_OK ? tail_recover(scan, options, error, tail) : status;
-    }
-    if (status == STATUS_OK) {
-        status = log_reaches_checkpoint(options, empty ? 1 : tail->footer.end_lsn, error);
-    }
-    status = status == STATUS_OK ? leftovers_remove(scan->io, options->directory, error) : status;
-    return status == STATUS_OK && !empty ? tail_sync(scan, options->directory, error) : status;
-}
-
-enum status log_recover(const struct event_log_options *options, struct error *error,
-                        struct log_tail *out_tail)
-{
-    struct segment_list list = {0};
-    struct segment_scan scan;
-    struct log_tail tail = {.file = -1};
-    segment_scan_init(&scan, options->io);
-    enum status status = segment_list_read(options->io, options->directory, error, &list);
-    if (status != STATUS_OK) {
-        goto cleanup;
-    }
-    status = directory_recover(&scan, options, &list, error, &tail);
-    if (status != STATUS_OK) {
-        goto cleanup;
-    }
-    tail.file = scan.file; /* moved to the caller */
-    scan.file = -1;
-    *out_tail = tail;
-cleanup:
-    segment_scan_deinit(&scan);
-    free(list.first_lsns);
-    return status;
 }
 
 /* The reader */
@@ -923,7 +637,7 @@ enum status log_reader_next(struct log_reader *reader, struct error *error,
         }
         status = block_records_check(&block);
         if (status != STATUS_OK) {
-            return block_records_trouble(&reader->scan, &block, status, error);
+            return segment_records_trouble(&reader->scan, &block, status, error);
         }
         *out_block = block;
         return STATUS_OK;

@@ -2,15 +2,27 @@
 #include "engine/index_table.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define FIRST_SLOTS 16u
+#define HUGE_PAGE   (2048u * 1024)
 
+/* A large table is looked up all over: in huge pages that costs a cache miss, in small ones a walk of the page tables
+ * as well. */
 static struct index_slots *slots_make(uint32_t count)
 {
-    struct index_slots *slots = calloc(1, sizeof(*slots) + count * sizeof(slots->slots[0]));
-    if (slots != NULL) {
-        slots->mask = count - 1;
+    const size_t size = sizeof(struct index_slots) + (size_t)count * sizeof(_Atomic uint64_t);
+    const bool large = size >= HUGE_PAGE;
+    void *memory = NULL;
+    if (posix_memalign(&memory, large ? HUGE_PAGE : 64, large ? round_up(size, HUGE_PAGE) : size) != 0) {
+        return NULL;
     }
+    if (large) {
+        (void)madvise(memory, round_up(size, HUGE_PAGE), MADV_HUGEPAGE); /* a hint */
+    }
+    memset(memory, 0, size);
+    struct index_slots *slots = memory;
+    slots->mask = count - 1;
     return slots;
 }
 
@@ -23,9 +35,10 @@ static void slots_put(struct index_slots *slots, uint64_t value)
     atomic_store_explicit(&slots->slots[at], value, memory_order_release);
 }
 
-enum status index_table_init(struct index_table *table)
+enum status index_table_init(struct index_table *table, bool shared)
 {
     memset(table, 0, sizeof(*table));
+    table->shared = shared;
     for (uint32_t i = 0; i < INDEX_SHARDS; i++) {
         struct index_slots *slots = slots_make(FIRST_SLOTS);
         if (slots == NULL) {
@@ -63,8 +76,11 @@ static enum status shard_grow(struct index_table *table, uint32_t shard)
             slots_put(grown, value);
         }
     }
-    grown->outgrown = old;
+    grown->outgrown = table->shared ? old : NULL;
     atomic_store_explicit(&table->shards[shard], grown, memory_order_release);
+    if (!table->shared) {
+        free(old);
+    }
     return STATUS_OK;
 }
 

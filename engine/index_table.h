@@ -1,12 +1,12 @@
 /* index_table.h: from a 64-bit hash to the numbers of the elements that have it: the lookup behind users and event ids.
  *
  * The table stores 32 bits of the hash and a 32-bit number in one 8-byte slot; the caller compares the real keys. It is
- * split into shards by hash, so that growing one copies a 256th of the whole (about a millisecond at ten million).
+ * split into shards by hash, so that growing one copies a 64th of the whole (about two milliseconds at ten million).
  *
  * Cost         one cache miss a lookup; 8 bytes a slot, at most 60 % full.
- * Threads      One writer; any number of readers at the same time, without locks. A slot is published with a release
- *              store after the element is complete. Outgrown tables are kept until the end, because a reader may still be
- *              in one: together they are smaller than the current ones.
+ * Threads      One writer; in a shared table any number of readers at the same time, without locks. A slot is published
+ *              with a release store after the element is complete. A shared table's outgrown parts are kept until the end,
+ *              because a reader may still be in one: together they are smaller than the current ones.
  */
 #ifndef ASSAY_ENGINE_INDEX_TABLE_H
 #define ASSAY_ENGINE_INDEX_TABLE_H
@@ -15,7 +15,7 @@
 
 #include "engine/base.h"
 
-#define INDEX_SHARDS 256u
+#define INDEX_SHARDS 64u
 #define INDEX_NONE   UINT32_MAX
 
 struct index_slots {
@@ -27,6 +27,7 @@ struct index_slots {
 struct index_table {
     struct index_slots *_Atomic shards[INDEX_SHARDS];
     uint32_t counts[INDEX_SHARDS]; /* the writer's */
+    bool shared;                   /* read by other threads than the writer's */
 };
 
 struct index_probe {
@@ -35,7 +36,7 @@ struct index_probe {
     uint32_t at;
 };
 
-MUST_USE enum status index_table_init(struct index_table *table);
+MUST_USE enum status index_table_init(struct index_table *table, bool shared);
 void index_table_deinit(struct index_table *table); /* a zeroed one is fine */
 /* The key must not be in the table yet. number < UINT32_MAX. */
 MUST_USE enum status index_table_insert(struct index_table *table, uint64_t hash, uint32_t number);

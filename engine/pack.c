@@ -659,17 +659,17 @@ bool pack_map_find(struct bytes encoded_map, struct bytes key, struct pack_value
     return false;
 }
 
-/* The size of the ASCII at the start, by whole blocks: the rest may begin with ASCII too. */
-static size_t ascii_blocks(const uint8_t *at, size_t size)
+/* How many bytes at the start are ASCII, or fewer where less than a block is left. */
+static inline size_t ascii_size(const uint8_t *at, size_t size)
 {
     size_t done = 0;
 #ifdef __SSE2__
-    while (size - done >= 16) {
+    for (; size - done >= 16; done += 16) {
         __m128i block = _mm_loadu_si128((const __m128i *)(const void *)(at + done));
-        if (_mm_movemask_epi8(block) != 0) {
-            break;
+        int high = _mm_movemask_epi8(block);
+        if (high != 0) {
+            return done + (size_t)__builtin_ctz((unsigned)high);
         }
-        done += 16;
     }
 #else
     while (size - done >= 8 && (load_u64(at + done) & 0x8080808080808080u) == 0) {
@@ -706,18 +706,16 @@ static size_t utf8_sequence(const uint8_t *at, size_t left)
 
 size_t pack_utf8_size(struct bytes text)
 {
-    size_t done = 0;
+    size_t done = ascii_size(text.data, text.size);
     while (done < text.size) {
-        if (text.data[done] < 0x80) {
-            size_t blocks = ascii_blocks(text.data + done, text.size - done);
-            done += blocks != 0 ? blocks : 1;
-            continue;
-        }
         size_t size = utf8_sequence(text.data + done, text.size - done);
         if (size == 0) {
             break;
         }
         done += size;
+        if (size == 1) {
+            done += ascii_size(text.data + done, text.size - done);
+        }
     }
     return done;
 }

@@ -46,7 +46,7 @@ enum status state_open(const struct state_options *options, struct state **out_s
         status = rollup_init(&state->rollup);
     }
     if (status == STATUS_OK) {
-        status = index_table_init(&state->type_table);
+        status = index_table_init(&state->type_table, false);
     }
     if (status == STATUS_OK) {
         *out_state = state;

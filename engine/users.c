@@ -17,7 +17,7 @@ enum status users_init(struct users *users, uint64_t hash_seed)
 {
     memset(users, 0, sizeof(*users));
     users->hash_seed = hash_seed;
-    enum status status = index_table_init(&users->table);
+    enum status status = index_table_init(&users->table, true);
     if (status == STATUS_OK) {
         status = pool_init(&users->users, sizeof(struct user));
     }

@@ -479,7 +479,7 @@ Test(event_parser, takes_every_shape_of_msgpack)
 static const char *code_of_packed(const char *key, struct bytes raw)
 {
     static char code[64];
-    uint8_t body[1024];
+    static uint8_t body[65536];
     struct pack_writer writer = pack_writer_on(body, sizeof(body));
     pack_map(&writer, 3);
     pack_text_z(&writer, "user_id");
@@ -494,7 +494,7 @@ static const char *code_of_packed(const char *key, struct bytes raw)
     }
     pack_text_z(&writer, "k");
     pack_raw(&writer, raw);
-    struct parsed parsed = parse_bytes(EVENT_BODY_MSGPACK, body, writer.size, 4096);
+    struct parsed parsed = parse_bytes(EVENT_BODY_MSGPACK, body, writer.size, sizeof(body));
     cr_assert_eq(parsed.status, STATUS_OK);
     strcpy(code, parsed.batch.rejected > 0 ? parsed.batch.rejections[0].code : "");
     parsed_free(&parsed);
@@ -520,6 +520,32 @@ Test(event_parser, msgpack_must_be_sayable_in_json)
     deep[LIMIT_JSON_DEPTH - 2] = 0x91;
     deep[LIMIT_JSON_DEPTH - 1] = 0x90;
     cr_assert_str_eq(code_of_packed(NULL, bytes_of(deep, LIMIT_JSON_DEPTH)), "invalid_properties");
+}
+
+/* A map of `count` keys of which the last repeats key number `twin`. */
+static const char *code_of_keys(uint32_t count, uint32_t twin)
+{
+    static uint8_t map[65536];
+    struct pack_writer writer = pack_writer_on(map, sizeof(map));
+    pack_map(&writer, count);
+    for (uint32_t i = 0; i < count; i++) {
+        char key[16];
+        sprintf(key, "%u", i == count - 1 ? twin : i);
+        pack_text_z(&writer, key);
+        pack_uint(&writer, i);
+    }
+    return code_of_packed(NULL, bytes_of(map, writer.size));
+}
+
+Test(event_parser, keys_of_msgpack_maps_are_unique_whatever_their_number)
+{
+    static const uint32_t counts[] = {2, 15, 16, 17, 18, 100, LIMIT_OBJECT_KEYS};
+    for (size_t i = 0; i < COUNT_OF(counts); i++) {
+        cr_assert_str_eq(code_of_keys(counts[i], counts[i] - 1), "");
+        cr_assert_str_eq(code_of_keys(counts[i], 0), "invalid_properties");
+        cr_assert_str_eq(code_of_keys(counts[i], counts[i] - 2), "invalid_properties");
+    }
+    cr_assert_str_eq(code_of_keys(LIMIT_OBJECT_KEYS + 1, LIMIT_OBJECT_KEYS), "invalid_properties");
 }
 
 Test(event_parser, broken_msgpack_refuses_the_body)

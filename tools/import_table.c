@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "tools/import.h"
 #include "tools/terminal.h"
@@ -125,19 +126,14 @@ bool import_cell_count(struct bytes cell, uint32_t *out_count)
         return false;
     }
     /* "1.0" is a count, too: that is how a column with gaps is often written. */
-    uint64_t count = decimal.digits;
-    for (uint32_t i = 0; i < decimal.decimals && count % 10 == 0; i++) {
-        count /= 10;
+    uint64_t unit = 1;
+    for (uint32_t i = 0; i < decimal.decimals && !decimal.is_zero; i++) {
+        unit = unit < 10000000000ull ? unit * 10 : unit; /* beyond any digits that come here */
     }
-    uint64_t scaled = count;
-    for (uint32_t i = 0; i < decimal.decimals && scaled < decimal.digits; i++) {
-        scaled *= 10;
-    }
-    if (scaled != decimal.digits || count > IMPORT_CELL_EVENTS ||
-        (decimal.decimals > 0 && decimal.digits != 0 && decimal.digits == count)) {
+    if (decimal.digits % unit != 0 || decimal.digits / unit > IMPORT_CELL_EVENTS) {
         return false;
     }
-    *out_count = (uint32_t)count;
+    *out_count = (uint32_t)(decimal.digits / unit);
     return true;
 }
 

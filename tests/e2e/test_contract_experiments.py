@@ -157,6 +157,7 @@ def test_list_pages_while_others_are_made(server):
 def test_patch_makes_a_new_version(server):
     """A change is a new version with a new ETag; what was not named stays as it was."""
     made = server.make_experiment(description="before", metrics=["revenue"])
+    etag = server.get(f"/experiments/{made['id']}").headers["ETag"]
     answer = server.patch(f"/experiments/{made['id']}", {"description": "after"})
     assert answer.status == 200, answer
     changed = answer.json
@@ -164,7 +165,7 @@ def test_patch_makes_a_new_version(server):
     assert changed["updated_at"] >= made["updated_at"]
     for field in set(made) - {"version", "description", "updated_at"}:
         assert changed[field] == made[field], field
-    assert answer.headers["ETag"] != server.request("GET", f"/experiments/{made['id']}/history").headers.get("ETag")
+    assert answer.headers["ETag"] not in (None, etag)
     assert server.get(f"/experiments/{made['id']}").json == changed
 
 
@@ -231,13 +232,6 @@ def test_variants_with_users_stay(server):
     assert server.get(f"{path}/assignment/u1").json["variant"] == "treatment"
 
 
-ALLOWED = {
-    "draft": {"running", "archived"},
-    "running": {"paused", "completed"},
-    "paused": {"running", "completed"},
-    "completed": {"archived"},
-    "archived": set(),
-}
 WAYS = {"draft": [], "running": ["running"], "paused": ["running", "paused"], "completed": ["running", "completed"],
         "archived": ["running", "completed", "archived"]}
 
