@@ -418,18 +418,18 @@ struct power_parameter {
 };
 
 /* The bounds keep out what the formulas do not mean, not what is unwise. */
+// clang-format off
 static const struct power_parameter power_parameters[] = {
-    [POWER_BASELINE] = {"baseline",      true,  0.0,  -1e12,                    1e12,
-                        "must be a number: the control's share of users, or mean"                                              },
-    [POWER_MDE] = {"mde",           true,  0.0,  -1.0,                     1e6,
-                        "must be the relative lift to detect, such as 0.05, above -1"                                          },
-    [POWER_POWER] = {"power",         false, 0.8,  0.0,                      1.0,                  "must be between 0 and 1"},
-    [POWER_ALPHA] = {"alpha",         false, 0.05, 0.0,                      1.0,                  "must be between 0 and 1"},
-    [POWER_VARIANTS] = {"variants",      false, 2.0,  LIMIT_VARIANTS_MIN - 0.5, LIMIT_VARIANTS + 0.5,
-                        "must be a whole number from 2 to 64"                                                                  },
-    [POWER_STD_DEV] = {"std_dev",       false, 0.0,  0.0,                      1e12,                 "must be above 0"        },
-    [POWER_USERS_PER_DAY] = {"users_per_day", false, 0.0,  0.0,                      1e12,                 "must be above 0"        },
+    [POWER_BASELINE]      = {"baseline", true, 0.0, -1e12, 1e12, "must be a number: the control's share of users, or mean"},
+    [POWER_MDE]           = {"mde", true, 0.0, -1.0, 1e6, "must be the relative lift to detect, above -1, such as 0.05"},
+    [POWER_POWER]         = {"power", false, 0.8, 0.0, 1.0, "must be between 0 and 1"},
+    [POWER_ALPHA]         = {"alpha", false, 0.05, 0.0, 1.0, "must be between 0 and 1"},
+    [POWER_VARIANTS]      = {"variants", false, 2.0, LIMIT_VARIANTS_MIN - 0.5, LIMIT_VARIANTS + 0.5,
+                             "must be a whole number from 2 to 64"},
+    [POWER_STD_DEV]       = {"std_dev", false, 0.0, 0.0, 1e12, "must be above 0"},
+    [POWER_USERS_PER_DAY] = {"users_per_day", false, 0.0, 0.0, 1e12, "must be above 0"},
 };
+// clang-format on
 
 #define POWER_PARAMETERS COUNT_OF(power_parameters)
 
