@@ -131,7 +131,8 @@ Test(arena, says_null_when_memory_is_out)
 {
     struct arena arena;
     arena_init(&arena, 64);
-    static const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 15, SIZE_MAX - 16, SIZE_MAX - 64, SIZE_MAX / 2};
+    static const size_t sizes[] = {SIZE_MAX, SIZE_MAX - 15, SIZE_MAX - 16, SIZE_MAX - 64,
+                                   SIZE_MAX / 2};
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         cr_assert_null(arena_take(&arena, sizes[i]));
         cr_assert_null(arena_take_zeroed(&arena, sizes[i]));

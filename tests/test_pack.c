@@ -75,10 +75,15 @@ static void pair_expect_same(const char *what, int64_t detail)
 
 Test(pack, integers_are_those_of_msgpack_c)
 {
-    static const int64_t edges[] = {0,         1,         127,       128,        255,       256,       32767,
-                                    32768,     65535,     65536,     2147483647, INT64_MAX, INT64_MIN, -1,
-                                    -31,       -32,       -33,       -127,       -128,      -129,      -255,
-                                    -32768,    -32769,    -65536,    4294967295, 4294967296, -2147483647 - 1,
+    static const int64_t edges[] = {0,          1,          127,
+                                    128,        255,        256,
+                                    32767,      32768,      65535,
+                                    65536,      2147483647, INT64_MAX,
+                                    INT64_MIN,  -1,         -31,
+                                    -32,        -33,        -127,
+                                    -128,       -129,       -255,
+                                    -32768,     -32769,     -65536,
+                                    4294967295, 4294967296, -2147483647 - 1,
                                     -2147483649};
     pair_init();
     for (size_t i = 0; i < COUNT_OF(edges); i++) {
@@ -121,8 +126,8 @@ Test(pack, scalars_are_those_of_msgpack_c)
 
 Test(pack, texts_and_containers_are_those_of_msgpack_c)
 {
-    static const uint32_t sizes[] = {0,   1,   15,  16,   17,    30,    31,    32,
-                                     33,  255, 256, 1000, 65535, 65536, 70000};
+    static const uint32_t sizes[] = {0,  1,   15,  16,   17,    30,    31,   32,
+                                     33, 255, 256, 1000, 65535, 65536, 70000};
     static uint8_t content[70000 + PACK_PADDING];
     memset(content, 'x', sizeof(content));
     pair_init();
@@ -257,76 +262,78 @@ Test(pack, every_form_is_read)
         enum pack_type type;
         double number; /* of any numeric type; the count or size of others */
     } cases[] = {
-        {"\x00", 1, PACK_INT, 0},
-        {"\x7f", 1, PACK_INT, 127},
-        {"\xff", 1, PACK_INT, -1},
-        {"\xe0", 1, PACK_INT, -32},
-        {"\xcc\xff", 2, PACK_INT, 255},
-        {"\xcc\x01", 2, PACK_INT, 1}, /* longer than it need be */
-        {"\xcd\x01\x00", 3, PACK_INT, 256},
-        {"\xce\x80\x00\x00\x00", 5, PACK_INT, 2147483648.0},
-        {"\xcf\x00\x00\x00\x01\x00\x00\x00\x00", 9, PACK_INT, 4294967296.0},
-        {"\xcf\x80\x00\x00\x00\x00\x00\x00\x00", 9, PACK_UINT, 9223372036854775808.0},
-        {"\xd0\x80", 2, PACK_INT, -128},
-        {"\xd0\x05", 2, PACK_INT, 5},
-        {"\xd1\x80\x00", 3, PACK_INT, -32768},
-        {"\xd2\x80\x00\x00\x00", 5, PACK_INT, -2147483648.0},
-        {"\xd3\x80\x00\x00\x00\x00\x00\x00\x00", 9, PACK_INT, -9223372036854775808.0},
-        {"\xca\x3f\xc0\x00\x00", 5, PACK_DOUBLE, 1.5},
-        {"\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00", 9, PACK_DOUBLE, 1.5},
-        {"\xc0", 1, PACK_NIL, 0},
-        {"\xc2", 1, PACK_BOOL, 0},
-        {"\xc3", 1, PACK_BOOL, 1},
-        {"\xa0", 1, PACK_TEXT, 0},
-        {"\xa2hi", 3, PACK_TEXT, 2},
-        {"\xd9\x02hi", 4, PACK_TEXT, 2},
-        {"\xda\x00\x02hi", 5, PACK_TEXT, 2},
-        {"\xdb\x00\x00\x00\x02hi", 7, PACK_TEXT, 2},
-        {"\xc4\x02hi", 4, PACK_BIN, 2},
-        {"\xc5\x00\x02hi", 5, PACK_BIN, 2},
-        {"\xc6\x00\x00\x00\x02hi", 7, PACK_BIN, 2},
-        {"\x90", 1, PACK_ARRAY, 0},
-        {"\x91\x01", 2, PACK_ARRAY, 1},
-        {"\xdc\x00\x01\x01", 4, PACK_ARRAY, 1},
-        {"\xdd\x00\x00\x00\x01\x01", 6, PACK_ARRAY, 1},
-        {"\x80", 1, PACK_MAP, 0},
-        {"\x81\x01\x02", 3, PACK_MAP, 1},
-        {"\xde\x00\x01\x01\x02", 5, PACK_MAP, 1},
-        {"\xdf\x00\x00\x00\x01\x01\x02", 7, PACK_MAP, 1},
-        {"\xd4\x05x", 3, PACK_EXT, 1},
-        {"\xd5\x05xx", 4, PACK_EXT, 2},
-        {"\xd6\xffxxxx", 6, PACK_EXT, 4},
-        {"\xd7\x05xxxxxxxx", 10, PACK_EXT, 8},
-        {"\xd8\x05xxxxxxxxxxxxxxxx", 18, PACK_EXT, 16},
-        {"\xc7\x03\x05xxx", 6, PACK_EXT, 3},
-        {"\xc7\x00\x05", 3, PACK_EXT, 0},
-        {"\xc8\x00\x03\x05xxx", 7, PACK_EXT, 3},
-        {"\xc9\x00\x00\x00\x03\x05xxx", 9, PACK_EXT, 3},
-        {"\xd7\x01\x00\x00\x00\x00\x00\x00\x00\x07", 10, PACK_MILLIONTHS, 7},
-        {"\xd7\x01\xff\xff\xff\xff\xff\xff\xff\xff", 10, PACK_MILLIONTHS, -1},
-        {"\xc7\x08\x01\x00\x00\x00\x00\x00\x00\x00\x07", 11, PACK_MILLIONTHS, 7},
+        {"\x00",                                         1,  PACK_INT,        0                     },
+        {"\x7f",                                         1,  PACK_INT,        127                   },
+        {"\xff",                                         1,  PACK_INT,        -1                    },
+        {"\xe0",                                         1,  PACK_INT,        -32                   },
+        {"\xcc\xff",                                     2,  PACK_INT,        255                   },
+        {"\xcc\x01",                                     2,  PACK_INT,        1                     }, /* longer than it need be */
+        {"\xcd\x01\x00",                                 3,  PACK_INT,        256                   },
+        {"\xce\x80\x00\x00\x00",                         5,  PACK_INT,        2147483648.0          },
+        {"\xcf\x00\x00\x00\x01\x00\x00\x00\x00",         9,  PACK_INT,        4294967296.0          },
+        {"\xcf\x80\x00\x00\x00\x00\x00\x00\x00",         9,  PACK_UINT,       9223372036854775808.0 },
+        {"\xd0\x80",                                     2,  PACK_INT,        -128                  },
+        {"\xd0\x05",                                     2,  PACK_INT,        5                     },
+        {"\xd1\x80\x00",                                 3,  PACK_INT,        -32768                },
+        {"\xd2\x80\x00\x00\x00",                         5,  PACK_INT,        -2147483648.0         },
+        {"\xd3\x80\x00\x00\x00\x00\x00\x00\x00",         9,  PACK_INT,        -9223372036854775808.0},
+        {"\xca\x3f\xc0\x00\x00",                         5,  PACK_DOUBLE,     1.5                   },
+        {"\xcb\x3f\xf8\x00\x00\x00\x00\x00\x00",         9,  PACK_DOUBLE,     1.5                   },
+        {"\xc0",                                         1,  PACK_NIL,        0                     },
+        {"\xc2",                                         1,  PACK_BOOL,       0                     },
+        {"\xc3",                                         1,  PACK_BOOL,       1                     },
+        {"\xa0",                                         1,  PACK_TEXT,       0                     },
+        {"\xa2hi",                                       3,  PACK_TEXT,       2                     },
+        {"\xd9\x02hi",                                   4,  PACK_TEXT,       2                     },
+        {"\xda\x00\x02hi",                               5,  PACK_TEXT,       2                     },
+        {"\xdb\x00\x00\x00\x02hi",                       7,  PACK_TEXT,       2                     },
+        {"\xc4\x02hi",                                   4,  PACK_BIN,        2                     },
+        {"\xc5\x00\x02hi",                               5,  PACK_BIN,        2                     },
+        {"\xc6\x00\x00\x00\x02hi",                       7,  PACK_BIN,        2                     },
+        {"\x90",                                         1,  PACK_ARRAY,      0                     },
+        {"\x91\x01",                                     2,  PACK_ARRAY,      1                     },
+        {"\xdc\x00\x01\x01",                             4,  PACK_ARRAY,      1                     },
+        {"\xdd\x00\x00\x00\x01\x01",                     6,  PACK_ARRAY,      1                     },
+        {"\x80",                                         1,  PACK_MAP,        0                     },
+        {"\x81\x01\x02",                                 3,  PACK_MAP,        1                     },
+        {"\xde\x00\x01\x01\x02",                         5,  PACK_MAP,        1                     },
+        {"\xdf\x00\x00\x00\x01\x01\x02",                 7,  PACK_MAP,        1                     },
+        {"\xd4\x05x",                                    3,  PACK_EXT,        1                     },
+        {"\xd5\x05xx",                                   4,  PACK_EXT,        2                     },
+        {"\xd6\xffxxxx",                                 6,  PACK_EXT,        4                     },
+        {"\xd7\x05xxxxxxxx",                             10, PACK_EXT,        8                     },
+        {"\xd8\x05xxxxxxxxxxxxxxxx",                     18, PACK_EXT,        16                    },
+        {"\xc7\x03\x05xxx",                              6,  PACK_EXT,        3                     },
+        {"\xc7\x00\x05",                                 3,  PACK_EXT,        0                     },
+        {"\xc8\x00\x03\x05xxx",                          7,  PACK_EXT,        3                     },
+        {"\xc9\x00\x00\x00\x03\x05xxx",                  9,  PACK_EXT,        3                     },
+        {"\xd7\x01\x00\x00\x00\x00\x00\x00\x00\x07",     10, PACK_MILLIONTHS, 7                     },
+        {"\xd7\x01\xff\xff\xff\xff\xff\xff\xff\xff",     10, PACK_MILLIONTHS, -1                    },
+        {"\xc7\x08\x01\x00\x00\x00\x00\x00\x00\x00\x07", 11, PACK_MILLIONTHS, 7                     },
     };
+
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct bytes bytes = exact_copy(bytes_of(cases[i].bytes, cases[i].size));
         struct pack_cursor cursor = pack_cursor_on(bytes);
         struct pack_value value = {0};
         cr_assert(pack_read(&cursor, &value), "case %zu", i);
         cr_assert_eq(value.type, cases[i].type, "case %zu", i);
-        double number = value.type == PACK_BOOL     ? value.as.boolean
-                        : value.type == PACK_NIL    ? 0
-                        : value.type == PACK_UINT   ? (double)value.as.natural
-                        : value.type == PACK_DOUBLE ? value.as.number
-                        : value.type == PACK_INT || value.type == PACK_MILLIONTHS
-                            ? (double)value.as.integer
-                        : value.type == PACK_ARRAY || value.type == PACK_MAP
-                            ? (double)value.as.count
-                            : (double)value.as.bytes.size;
+        double number =
+            value.type == PACK_BOOL                                   ? value.as.boolean
+            : value.type == PACK_NIL                                  ? 0
+            : value.type == PACK_UINT                                 ? (double)value.as.natural
+            : value.type == PACK_DOUBLE                               ? value.as.number
+            : value.type == PACK_INT || value.type == PACK_MILLIONTHS ? (double)value.as.integer
+            : value.type == PACK_ARRAY || value.type == PACK_MAP      ? (double)value.as.count
+                                                                      : (double)value.as.bytes.size;
         cr_assert_eq(number, cases[i].number, "case %zu: %g", i, number);
         cr_assert(pack_check(bytes), "case %zu", i);
         for (size_t size = 0; size < bytes.size; size++) {
             cr_assert(!check_exact(bytes.data, size), "case %zu cut to %zu", i, size);
         }
-        cr_assert(value.type != PACK_EXT || value.as.bytes.data[-1] == (uint8_t)cases[i].bytes[value.as.bytes.data - bytes.data - 1]);
+        cr_assert(value.type != PACK_EXT ||
+                  value.as.bytes.data[-1] ==
+                      (uint8_t)cases[i].bytes[value.as.bytes.data - bytes.data - 1]);
         exact_free(bytes);
     }
 }
@@ -338,24 +345,25 @@ Test(pack, what_is_no_msgpack_is_refused)
         size_t size;
         const char *why;
     } cases[] = {
-        {"", 0, "empty"},
-        {"\xc1", 1, "never used"},
-        {"\x01\x01", 2, "two values"},
-        {"\x91\xc1", 2, "a bad member"},
-        {"\xdd\xff\xff\xff\xff", 5, "a count that lies"},
-        {"\xdf\xff\xff\xff\xff\x01\x01", 7, "a count that lies"},
+        {"",                             0, "empty"                                    },
+        {"\xc1",                         1, "never used"                               },
+        {"\x01\x01",                     2, "two values"                               },
+        {"\x91\xc1",                     2, "a bad member"                             },
+        {"\xdd\xff\xff\xff\xff",         5, "a count that lies"                        },
+        {"\xdf\xff\xff\xff\xff\x01\x01", 7, "a count that lies"                        },
         {"\xdf\x80\x00\x00\x00\x01\x01", 7, "a count that lies, twice of which is 2^32"},
-        {"\x82\x01\x01\x01", 4, "a key without value"},
-        {"\xdb\xff\xff\xff\xff", 5, "a size that lies"},
-        {"\xc6\xff\xff\xff\xff", 5, "a size that lies"},
-        {"\xc9\xff\xff\xff\xff\x05", 6, "a size that lies"},
-        {"\xc9\x00\x00\x00\x01\x05", 6, "an extension without content"},
-        {"\xd6\x01xxxx", 6, "millionths of 4 bytes"},
-        {"\xc7\x00\x01", 3, "millionths of no bytes"},
-        {"\xa1\x80", 2, "not UTF-8"},
-        {"\xa2\xc3\x28", 3, "not UTF-8"},
-        {"\x81\xa1\xff\x01", 4, "a key that is not UTF-8"},
+        {"\x82\x01\x01\x01",             4, "a key without value"                      },
+        {"\xdb\xff\xff\xff\xff",         5, "a size that lies"                         },
+        {"\xc6\xff\xff\xff\xff",         5, "a size that lies"                         },
+        {"\xc9\xff\xff\xff\xff\x05",     6, "a size that lies"                         },
+        {"\xc9\x00\x00\x00\x01\x05",     6, "an extension without content"             },
+        {"\xd6\x01xxxx",                 6, "millionths of 4 bytes"                    },
+        {"\xc7\x00\x01",                 3, "millionths of no bytes"                   },
+        {"\xa1\x80",                     2, "not UTF-8"                                },
+        {"\xa2\xc3\x28",                 3, "not UTF-8"                                },
+        {"\x81\xa1\xff\x01",             4, "a key that is not UTF-8"                  },
     };
+
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         cr_assert(!check_exact(cases[i].bytes, cases[i].size), "%s", cases[i].why);
     }
@@ -500,35 +508,36 @@ Test(pack, utf8_is_checked_to_the_byte)
         const char *text;
         size_t valid;
     } cases[] = {
-        {"", 0},
-        {"plain ascii, longer than one block of sixteen", 45},
-        {"\x7f", 1},
-        {"\xc2\x80", 2},
-        {"\xdf\xbf", 2},
-        {"\xe0\xa0\x80", 3},
-        {"\xed\x9f\xbf", 3},
-        {"\xee\x80\x80", 3},
-        {"\xef\xbf\xbf", 3},
-        {"\xf0\x90\x80\x80", 4},
-        {"\xf4\x8f\xbf\xbf", 4},
-        {"ab\x80", 2},
-        {"\xc0\x80", 0},
-        {"\xc1\xbf", 0},
-        {"\xc3", 0},
-        {"\xc3\x28", 0},
-        {"a\xe0\x9f\xbf", 1},
-        {"\xed\xa0\x80", 0},
-        {"\xe2\x82", 0},
-        {"\xe2\x82\x28", 0},
-        {"\xf0\x8f\xbf\xbf", 0},
-        {"\xf4\x90\x80\x80", 0},
-        {"\xf5\x80\x80\x80", 0},
-        {"\xff", 0},
-        {"0123456789abcde\xc3\xa9", 17},
-        {"0123456789abcdef\xe2\x82\xac tail", 24},
-        {"0123456789abcdef\xe2\x82", 16},
+        {"",                                                    0 },
+        {"plain ascii, longer than one block of sixteen",       45},
+        {"\x7f",                                                1 },
+        {"\xc2\x80",                                            2 },
+        {"\xdf\xbf",                                            2 },
+        {"\xe0\xa0\x80",                                        3 },
+        {"\xed\x9f\xbf",                                        3 },
+        {"\xee\x80\x80",                                        3 },
+        {"\xef\xbf\xbf",                                        3 },
+        {"\xf0\x90\x80\x80",                                    4 },
+        {"\xf4\x8f\xbf\xbf",                                    4 },
+        {"ab\x80",                                              2 },
+        {"\xc0\x80",                                            0 },
+        {"\xc1\xbf",                                            0 },
+        {"\xc3",                                                0 },
+        {"\xc3\x28",                                            0 },
+        {"a\xe0\x9f\xbf",                                       1 },
+        {"\xed\xa0\x80",                                        0 },
+        {"\xe2\x82",                                            0 },
+        {"\xe2\x82\x28",                                        0 },
+        {"\xf0\x8f\xbf\xbf",                                    0 },
+        {"\xf4\x90\x80\x80",                                    0 },
+        {"\xf5\x80\x80\x80",                                    0 },
+        {"\xff",                                                0 },
+        {"0123456789abcde\xc3\xa9",                             17},
+        {"0123456789abcdef\xe2\x82\xac tail",                   24},
+        {"0123456789abcdef\xe2\x82",                            16},
         {"0123456789abcdef0123456789abcde\xf0\x9f\x98\x80\xfe", 35},
     };
+
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct bytes text = exact_copy(bytes_of_text(cases[i].text));
         cr_assert_eq(pack_utf8_size(text), cases[i].valid, "case %zu", i);
@@ -567,24 +576,26 @@ Test(pack, doubles_round_to_the_nearest_millionth)
         double number;
         int64_t millionths;
     } cases[] = {
-        {0.0, 0},
-        {-0.0, 0},
-        {29.99, 29990000},
-        {-29.99, -29990000},
-        {0.1, 100000},
-        {1e-6, 1},
-        {4e-7, 0},
-        {6e-7, 1},
-        {-6e-7, -1},
-        {0.0000005, 0}, /* the double is a little below the tie */
-        {1.0 / 128, 7813},      /* 7812.5 exactly: away from zero */
-        {-1.0 / 128, -7813},
-        {3.0 / 128, 23438},     /* 23437.5 */
-        {5e-324, 0},
-        {2.2250738585072014e-308, 0},
-        {9199999999999.0, 9199999999999000000},
-        {9199999999999.998, 9199999999999998047}, /* 0.998046875 behind the point: only exact products get this */
+        {0.0,                     0                  },
+        {-0.0,                    0                  },
+        {29.99,                   29990000           },
+        {-29.99,                  -29990000          },
+        {0.1,                     100000             },
+        {1e-6,                    1                  },
+        {4e-7,                    0                  },
+        {6e-7,                    1                  },
+        {-6e-7,                   -1                 },
+        {0.0000005,               0                  }, /* the double is a little below the tie */
+        {1.0 / 128,               7813               }, /* 7812.5 exactly: away from zero */
+        {-1.0 / 128,              -7813              },
+        {3.0 / 128,               23438              }, /* 23437.5 */
+        {5e-324,                  0                  },
+        {2.2250738585072014e-308, 0                  },
+        {9199999999999.0,         9199999999999000000},
+        {9199999999999.998,
+         9199999999999998047                         }, /* 0.998046875 behind the point: only exact products get this */
     };
+
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         int64_t value = 42;
         cr_assert(millionths_of(cases[i].number, &value), "case %zu", i);
@@ -623,7 +634,8 @@ Test(pack, millionths_end_below_the_limit)
     cr_assert(!pack_to_millionths(&integer, &value));
     integer.as.integer = INT64_MIN;
     cr_assert(!pack_to_millionths(&integer, &value));
-    struct pack_value exact = {.type = PACK_MILLIONTHS, .as.integer = LIMIT_METRIC_VALUE * METRIC_UNIT};
+    struct pack_value exact = {.type = PACK_MILLIONTHS,
+                               .as.integer = LIMIT_METRIC_VALUE * METRIC_UNIT};
     cr_assert(!pack_to_millionths(&exact, &value));
     exact.as.integer = INT64_MIN;
     cr_assert(!pack_to_millionths(&exact, &value));
@@ -634,9 +646,11 @@ Test(pack, millionths_end_below_the_limit)
     cr_assert_eq(value, 42, "outputs are untouched");
 
     integer.as.integer = LIMIT_METRIC_VALUE - 1;
-    cr_assert(pack_to_millionths(&integer, &value) && value == (LIMIT_METRIC_VALUE - 1) * METRIC_UNIT);
+    cr_assert(pack_to_millionths(&integer, &value) &&
+              value == (LIMIT_METRIC_VALUE - 1) * METRIC_UNIT);
     integer.as.integer = 1 - LIMIT_METRIC_VALUE;
-    cr_assert(pack_to_millionths(&integer, &value) && value == (1 - LIMIT_METRIC_VALUE) * METRIC_UNIT);
+    cr_assert(pack_to_millionths(&integer, &value) &&
+              value == (1 - LIMIT_METRIC_VALUE) * METRIC_UNIT);
     exact.as.integer = LIMIT_METRIC_VALUE * METRIC_UNIT - 1;
     cr_assert(pack_to_millionths(&exact, &value) && value == exact.as.integer);
 }

@@ -88,7 +88,8 @@ static bool read_scalar(struct json_reader *reader, struct arena *scratch, char 
 }
 
 /* To the next value, out of containers that have ended. False when all is read, or on a fault. */
-static bool next_value(struct json_reader *reader, struct arena *scratch, const char *brackets, bool *firsts)
+static bool next_value(struct json_reader *reader, struct arena *scratch, const char *brackets,
+                       bool *firsts)
 {
     while (reader->depth > 0) {
         uint32_t depth = reader->depth;
@@ -154,7 +155,8 @@ static bool naive_take(struct naive *naive, int byte)
 
 static void naive_space(struct naive *naive)
 {
-    while (naive_peek(naive) >= 0 && strchr(" \t\r\n", naive_peek(naive)) != NULL && naive_peek(naive) != 0) {
+    while (naive_peek(naive) >= 0 && strchr(" \t\r\n", naive_peek(naive)) != NULL &&
+           naive_peek(naive) != 0) {
         naive->at++;
     }
 }
@@ -231,8 +233,8 @@ static bool naive_character(struct naive *naive)
         code = code << 6 | (*naive->at++ & 0x3fu);
     }
     static const uint32_t least[4] = {0x20, 0x80, 0x800, 0x10000};
-    return code >= least[more] && code <= 0x10ffff && (code < 0xd800 || code > 0xdfff) && lead < 0xf8 &&
-           (lead < 0x80 || lead >= 0xc0);
+    return code >= least[more] && code <= 0x10ffff && (code < 0xd800 || code > 0xdfff) &&
+           lead < 0xf8 && (lead < 0x80 || lead >= 0xc0);
 }
 
 static bool naive_string(struct naive *naive)
@@ -241,7 +243,8 @@ static bool naive_string(struct naive *naive)
         return false;
     }
     while (!naive_take(naive, '"')) {
-        if (naive_peek(naive) < 0 || !(naive_take(naive, '\\') ? naive_escape(naive) : naive_character(naive))) {
+        if (naive_peek(naive) < 0 ||
+            !(naive_take(naive, '\\') ? naive_escape(naive) : naive_character(naive))) {
             return false;
         }
     }
@@ -340,13 +343,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     expect(result.fault == padded.fault && result.offset == padded.offset, "padding is not read");
     expect(result.fault != NULL || bytes_equal(result.pack, padded.pack), "padding is not written");
     struct result small = transcode(data, size, ']', size / 2);
-    expect(result.fault == small.fault && result.offset == small.offset, "a full buffer changes no fault");
+    expect(result.fault == small.fault && result.offset == small.offset,
+           "a full buffer changes no fault");
     if (!is_fault(&result, "json_duplicate_key") && !is_fault(&result, "json_too_many_keys")) {
         struct result iterated = iterate(data, size);
-        expect(result.fault == iterated.fault && result.offset == iterated.offset, "both ways find the same fault");
+        expect(result.fault == iterated.fault && result.offset == iterated.offset,
+               "both ways find the same fault");
     }
-    bool is_range = is_fault(&result, "json_number") && result.offset < size &&
-                    (data[result.offset] == '-' || (data[result.offset] >= '0' && data[result.offset] <= '9'));
+    bool is_range =
+        is_fault(&result, "json_number") && result.offset < size &&
+        (data[result.offset] == '-' || (data[result.offset] >= '0' && data[result.offset] <= '9'));
     if (!is_fault(&result, "json_depth") && !is_fault(&result, "json_duplicate_key") &&
         !is_fault(&result, "json_too_many_keys") && !is_range && size < 4096) {
         expect(naive_text(data, size) == (result.fault == NULL), "the naive checker agrees");

@@ -109,7 +109,8 @@ static bool has_extension(struct bytes bytes)
     return false;
 }
 
-static void expect_same_rewritten(struct bytes bytes, const msgpack_object *object, const struct traits *traits)
+static void expect_same_rewritten(struct bytes bytes, const msgpack_object *object,
+                                  const struct traits *traits)
 {
     size_t capacity = 2 * bytes.size + 16;
     struct pack_writer writer = pack_writer_on(malloc(capacity), capacity);
@@ -143,7 +144,8 @@ static void read_everything(struct bytes bytes)
     struct pack_cursor cursor = pack_cursor_on(bytes);
     while (pack_read(&cursor, &value)) {
         if (pack_to_millionths(&value, &millionths)) {
-            expect(millionths < LIMIT_METRIC_VALUE * METRIC_UNIT && millionths > -LIMIT_METRIC_VALUE * METRIC_UNIT,
+            expect(millionths < LIMIT_METRIC_VALUE * METRIC_UNIT &&
+                       millionths > -LIMIT_METRIC_VALUE * METRIC_UNIT,
                    "a metric value is below the limit");
         }
     }
@@ -168,14 +170,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     msgpack_unpacked unpacked;
     msgpack_unpacked_init(&unpacked);
     size_t offset = 0;
-    msgpack_unpack_return result = msgpack_unpack_next(&unpacked, (const char *)exact, size, &offset);
+    msgpack_unpack_return result =
+        msgpack_unpack_next(&unpacked, (const char *)exact, size, &offset);
     bool theirs = result == MSGPACK_UNPACK_SUCCESS && offset == size;
     struct traits traits = {0};
     if (theirs) {
         look_at(&unpacked.data, 0, &traits);
     }
     expect(!good || theirs, "msgpack-c accepts what we accept");
-    expect(good || !theirs || traits.depth > PACK_DEPTH_MAX || traits.has_bad_text || traits.has_bad_millionths,
+    expect(good || !theirs || traits.depth > PACK_DEPTH_MAX || traits.has_bad_text ||
+               traits.has_bad_millionths,
            "we refuse only by our own rules");
     if (good) {
         expect_same_rewritten(bytes, &unpacked.data, &traits);

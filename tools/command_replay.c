@@ -1,0 +1,246 @@
+/* command_replay.c: assay replay: a second data directory, made of the log of the first alone.
+ *
+ * Sealed segments never change, so they are linked where the filesystem can; the last one is always copied, because a server
+ * goes on writing to it. The store is written anew from what the replay gave. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/store.h"
+#include "tools/offline.h"
+#include "tools/options.h"
+
+#define COPY_SIZE ((size_t)1024 * 1024)
+
+/* ---- files ---- */
+
+static enum status path_error(struct error *error, const char *verb, const char *path)
+{
+    const int cause = errno;
+    return error_set(error, cause == ENOSPC || cause == EDQUOT ? STATUS_NO_SPACE : STATUS_IO, "cannot %s %s: %s", verb,
+                     path, strerrordesc_np(cause));
+}
+
+static bool copy_bytes(int from, int to)
+{
+    char *buffer = malloc(COPY_SIZE);
+    bool is_good = buffer != NULL;
+    ssize_t size = 1;
+    while (is_good && size > 0) {
+        size = read(from, buffer, COPY_SIZE);
+        is_good = size >= 0;
+        for (ssize_t done = 0; is_good && done < size;) {
+            const ssize_t written = write(to, buffer + done, (size_t)(size - done));
+            is_good = written > 0;
+            done += is_good ? written : 0;
+        }
+    }
+    free(buffer);
+    return is_good && fsync(to) == 0;
+}
+
+static enum status file_copy(const char *source, const char *target, mode_t mode, struct error *error)
+{
+    const int from = open(source, O_RDONLY | O_CLOEXEC);
+    if (from < 0) {
+        return path_error(error, "read", source);
+    }
+    const int to = open(target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+    const bool is_copied = to >= 0 && copy_bytes(from, to);
+    const enum status status = is_copied ? STATUS_OK : path_error(error, "write", target);
+    (void)close(from);
+    if (to >= 0) {
+        (void)close(to);
+    }
+    return status;
+}
+
+static enum status directory_sync(const char *path, struct error *error)
+{
+    const int file = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const bool is_synced = file >= 0 && fsync(file) == 0;
+    const enum status status = is_synced ? STATUS_OK : path_error(error, "sync", path);
+    if (file >= 0) {
+        (void)close(file);
+    }
+    return status;
+}
+
+/* Missing, or there and empty. */
+static enum status target_check(const char *path, struct error *error)
+{
+    DIR *directory = opendir(path);
+    if (directory == NULL) {
+        return errno == ENOENT ? STATUS_OK : path_error(error, "use", path);
+    }
+    bool is_empty = true;
+    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
+        is_empty = is_empty && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0);
+    }
+    (void)closedir(directory);
+    return is_empty ? STATUS_OK
+                    : error_set(error, STATUS_EXISTS, "%s is not empty: --to takes a new directory", path);
+}
+
+/* ---- the new directory ---- */
+
+static enum status segment_place(const char *source, const char *target, bool is_last, struct error *error)
+{
+    if (!is_last && link(source, target) == 0) {
+        return STATUS_OK;
+    }
+    return file_copy(source, target, 0600, error);
+}
+
+static enum status log_place(const struct offline *offline, const char *target, struct error *error)
+{
+    char log[OFFLINE_PATH + 8];
+    (void)snprintf(log, sizeof(log), "%s/" OFFLINE_LOG, target);
+    if (mkdir(log, 0700) != 0) {
+        return path_error(error, "make", log);
+    }
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < offline->segment_count && status == STATUS_OK; i++) {
+        char name[SEGMENT_NAME_SIZE];
+        char from[OFFLINE_PATH + 8 + SEGMENT_NAME_SIZE];
+        char to[OFFLINE_PATH + 8 + SEGMENT_NAME_SIZE];
+        segment_name(offline->segments[i], name);
+        (void)snprintf(from, sizeof(from), "%s/" OFFLINE_LOG "/%s", offline->path, name);
+        (void)snprintf(to, sizeof(to), "%s/%s", log, name);
+        status = segment_place(from, to, i + 1 == offline->segment_count, error);
+    }
+    return status == STATUS_OK ? directory_sync(log, error) : status;
+}
+
+static enum status store_place(struct state *state, const char *target, struct error *error)
+{
+    char path[OFFLINE_PATH + 8];
+    struct store *store = NULL;
+    struct store_batch batch = {0};
+    (void)snprintf(path, sizeof(path), "%s/store", target);
+    enum status status = state_export_changes(state, store_batch_add, &batch);
+    if (status != STATUS_OK) {
+        (void)error_set(error, status, "out of memory");
+    } else {
+        status = store_open(path, error, &store);
+    }
+    if (status == STATUS_OK) {
+        status = store_write(store, &batch, error);
+    }
+    store_close(store);
+    store_batch_deinit(&batch);
+    return status;
+}
+
+/* The tokens are in the log, so the same secret opens the new directory. */
+static enum status token_place(const struct offline *offline, const char *target, struct error *error)
+{
+    char from[OFFLINE_PATH + 16];
+    char to[OFFLINE_PATH + 16];
+    (void)snprintf(from, sizeof(from), "%s/admin-token", offline->path);
+    (void)snprintf(to, sizeof(to), "%s/admin-token", target);
+    return access(from, R_OK) == 0 ? file_copy(from, to, 0600, error) : STATUS_OK;
+}
+
+static enum status target_make(const struct offline *offline, struct state *state, const char *target,
+                               struct error *error)
+{
+    if (mkdir(target, 0700) != 0 && errno != EEXIST) {
+        return path_error(error, "make", target);
+    }
+    enum status status = log_place(offline, target, error);
+    if (status == STATUS_OK) {
+        status = store_place(state, target, error);
+    }
+    if (status == STATUS_OK) {
+        status = token_place(offline, target, error);
+    }
+    if (status == STATUS_OK) {
+        status = directory_sync(target, error);
+    }
+    if (status != STATUS_OK) {
+        note("%s is not complete: delete it", target);
+    }
+    return status;
+}
+
+static void report(const struct offline *offline, const struct state *state, const char *target)
+{
+    struct state_totals totals;
+    char number[4][NUMBER_TEXT_SIZE];
+    state_totals(state, &totals);
+    (void)printf("%s holds the same log (%u segment%s) and a store made of it\n", target, offline->segment_count,
+                 offline->segment_count == 1 ? "" : "s");
+    (void)printf("  records %s, users %s, assignments %s, events %s\n",
+                 number_text(state_next_lsn(state) - 1, number[0]), number_text(totals.users, number[1]),
+                 number_text(totals.assignments, number[2]), number_text(totals.events, number[3]));
+}
+
+static enum exit_code replay_run(const char *source, const char *target)
+{
+    struct error error = {""};
+    struct offline *offline = NULL;
+    struct state *state = NULL;
+    enum status status = target_check(target, &error);
+    if (status == STATUS_OK && strlen(target) >= OFFLINE_PATH) {
+        status = error_set(&error, STATUS_INVALID, "--to: the path is too long");
+    }
+    if (status == STATUS_OK) {
+        status = offline_open(source, &error, &offline);
+    }
+    if (status == STATUS_OK) {
+        status = offline_state(offline, &error, &state);
+    }
+    if (status == STATUS_OK) {
+        status = offline_replay(offline, state, "replaying", 0, &error);
+    }
+    if (status == STATUS_OK) {
+        status = target_make(offline, state, target, &error);
+    }
+    if (status == STATUS_OK) {
+        report(offline, state, target);
+    }
+    state_close(state);
+    offline_close(offline);
+    return status == STATUS_OK ? EXIT_GOOD : complain(offline_exit(status), "%s", error.text);
+}
+
+static enum exit_code run(const struct command *command, int count, char **arguments)
+{
+    const char *source = NULL;
+    const char *target = NULL;
+    struct option_operands operands = {0};
+    const struct option_row rows[] = {
+        {"data", "DIR", OPTION_TEXT, &source, "the data directory of a stopped server"},
+        {"to", "NEWDIR", OPTION_TEXT, &target, "the directory to make; it must not exist, or be empty"},
+    };
+    enum exit_code code = EXIT_GOOD;
+    if (!options_read(command, rows, COUNT_OF(rows), count, arguments, &operands, &code)) {
+        return code;
+    }
+    if (source == NULL || target == NULL) {
+        return complain(EXIT_USAGE, "--data DIR and --to NEWDIR are needed; see: assay replay --help");
+    }
+    return replay_run(source, target);
+}
+
+const struct command command_replay = {
+    .name = "replay",
+    .arguments = "--data DIR --to NEWDIR",
+    .summary = "Rebuild a stopped server's state from its log, in a new directory.",
+    .lesson =
+        "The log is the truth, and everything else is computed from it. This computes it again: every\n"
+        "record is applied in order to an empty state, which is then written as the store of NEWDIR, beside\n"
+        "the same log (hard links where the filesystem has them, and a copy of the last segment). DIR is not\n"
+        "changed. NEWDIR is a whole data directory; a server can be started on it:\n"
+        "\n"
+        "  assay replay --data /var/lib/assay --to /tmp/again\n"
+        "  assayd --data /tmp/again --listen 127.0.0.1:8081\n"
+        "\n"
+        "Damage in the log ends it with exit code 1, and NEWDIR is not made.\n",
+    .run = run,
+};
