@@ -200,18 +200,19 @@ static const struct engine_problem engine_problems[] = {
 void call_reply_engine_status(struct call *call, enum status status)
 {
     assert(status != STATUS_OK);
-    for (size_t i = 0; i < COUNT_OF(engine_problems); i++) {
-        const struct engine_problem *problem = &engine_problems[i];
-        if (problem->engine_status == status) {
-            if (problem->retry_after != NULL) {
-                call_header(call, "retry-after", problem->retry_after);
-            }
-            call_reply_problem(call, problem->status, problem->code, "%s", problem->detail);
-            return;
-        }
+    const struct engine_problem *problem = NULL;
+    for (size_t i = 0; i < COUNT_OF(engine_problems) && problem == NULL; i++) {
+        problem = engine_problems[i].engine_status == status ? &engine_problems[i] : NULL;
     }
-    call_reply_problem(call, 500, "internal", "the server could not do this (%s)",
-                       status_name(status));
+    if (problem == NULL) {
+        call_reply_problem(call, 500, "internal", "the server could not do this (%s)",
+                           status_name(status));
+        return;
+    }
+    if (problem->retry_after != NULL) {
+        call_header(call, "retry-after", problem->retry_after);
+    }
+    call_reply_problem(call, problem->status, problem->code, "%s", problem->detail);
 }
 
 /* Engine work. */
@@ -279,24 +280,30 @@ static int hex_digit(uint8_t character)
     return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
 }
 
-/* Decodes into `out`, which has room for text.size bytes. False on a '%' without two hexadecimal digits. */
+/* The byte that "%xy" at the start of text stands for; -1 where two hexadecimal digits do not follow. */
+static int percent_byte(const uint8_t *text, size_t size)
+{
+    const int high = size > 2 ? hex_digit(text[1]) : -1;
+    const int low = high >= 0 ? hex_digit(text[2]) : -1;
+    return low >= 0 ? high * 16 + low : -1;
+}
+
+/* Decodes into `out`, which has room for text.size bytes. False where a '%' is followed by something else than it may. */
 static bool percent_decode(struct bytes text, bool plus_is_space, uint8_t *out, size_t *out_size)
 {
     size_t size = 0;
     for (size_t i = 0; i < text.size; i++) {
-        uint8_t character = text.data[i];
+        int character = text.data[i];
         if (character == '%') {
-            const int high = text.size - i > 2 ? hex_digit(text.data[i + 1]) : -1;
-            const int low = high >= 0 ? hex_digit(text.data[i + 2]) : -1;
-            if (low < 0) {
-                return false;
-            }
-            character = (uint8_t)(high * 16 + low);
+            character = percent_byte(text.data + i, text.size - i);
             i += 2;
         } else if (character == '+' && plus_is_space) {
             character = ' ';
         }
-        out[size++] = character;
+        if (character < 0) {
+            return false;
+        }
+        out[size++] = (uint8_t)character;
     }
     *out_size = size;
     return true;

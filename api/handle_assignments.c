@@ -222,8 +222,8 @@ static void work_done(struct call *call)
         bool found =
             engine_find_assignment(call->engine, entry->experiment, entry->user_id, &entry->stored);
         if (!found) {
-            /* Erased again between the commit and here. */
-            entry->reason = "not_enrolled";
+            /* Somebody enrolled the user in another experiment of the layer first. */
+            entry->reason = assign_reason_name(ASSIGN_LAYER);
         }
         entry->is_new = found && work->outcomes[entry->record] == OUTCOME_APPLIED;
     }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "api/handler.h"
+#include "engine/layer.h"
 
 #define IDEMPOTENCY_KEY_MAX 255u
 #define IDEMPOTENCY_US      (24 * 3600 * 1000000ll)
@@ -301,6 +302,52 @@ static bool submit_version(struct call *call, const struct experiment *experimen
                                       continuation);
 }
 
+/* A slice of its layer for what has not begun; what has begun keeps its start. Replies where none is free. */
+static bool take_slice(struct call *call, const struct experiment *experiment, bool has_begun,
+                       struct experiment_place *place)
+{
+    if (!layer_is_held(experiment) || (has_begun && layer_fits(call->catalog, experiment))) {
+        return true;
+    }
+    double largest = 0;
+    if (!has_begun &&
+        layer_place(call->catalog, experiment, &place->layer_start, &largest) == STATUS_OK) {
+        return true;
+    }
+    struct field_errors errors = field_errors_in(&call->arena);
+    if (has_begun) {
+        field_error_add(&errors, "layer_full",
+                        "the slice cannot grow: the next one begins where it would end, and slices do not move",
+                        "traffic_allocation");
+    } else {
+        const char *message = arena_format(
+            &call->arena, "does not fit layer \"%.*s\": its largest free slice is %g",
+            (int)experiment->layer.size, (const char *)experiment->layer.data, largest);
+        field_error_add(&errors, "layer_full", message != NULL ? message : "does not fit the layer",
+                        "traffic_allocation");
+    }
+    call_reply_field_errors(call, 422, "layer_full", &errors, "The layer has no room for this experiment.");
+    return false;
+}
+
+/* The last steps of a new version: its slice, its final document, and off to the log. */
+static void place_and_submit(struct call *call, const struct experiment *experiment, bool has_begun,
+                             struct experiment_place *place, struct experiment_work *work,
+                             void (*continuation)(struct call *call))
+{
+    struct experiment *finished = NULL;
+    if (!take_slice(call, experiment, has_begun, place)) {
+        return;
+    }
+    enum status status = experiment_finish(experiment, place, &finished);
+    if (status != STATUS_OK) {
+        call_reply_engine_status(call, status);
+        return;
+    }
+    (void)submit_version(call, finished, work, continuation);
+    experiment_free(finished);
+}
+
 /* POST /experiments */
 
 static void create_attempt(struct call *call, struct experiment_work *work);
@@ -374,15 +421,10 @@ static void create_submit(struct call *call, const struct experiment *experiment
                            (int)key.size, (const char *)key.data);
         return;
     }
-    struct experiment *finished = NULL;
-    enum status status = experiment_finish(experiment, key, call->idempotency_key,
-                                           &work->idempotency_digest, &finished);
-    if (status != STATUS_OK) {
-        call_reply_engine_status(call, status);
-        return;
-    }
-    (void)submit_version(call, finished, work, create_done);
-    experiment_free(finished);
+    struct experiment_place place = {.key = key,
+                                     .idempotency_key = call->idempotency_key,
+                                     .idempotency_digest = work->idempotency_digest};
+    place_and_submit(call, experiment, false, &place, work, create_done);
 }
 
 static void create_attempt(struct call *call, struct experiment_work *work)
@@ -660,8 +702,12 @@ static void patch_write(struct call *call)
         handler_reply_refused(call, status, &errors);
         return;
     }
+    struct experiment_place place = {.key = patched->key,
+                                     .layer_start = patched->layer_start,
+                                     .idempotency_key = patched->idempotency_key,
+                                     .idempotency_digest = patched->idempotency_digest};
     if (check_metrics(call, patched, current)) {
-        (void)submit_version(call, patched, work, patch_done);
+        place_and_submit(call, patched, current->started_at_us != 0, &place, work, patch_done);
     }
     experiment_free(patched);
 }

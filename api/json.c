@@ -23,8 +23,8 @@
 
 /* Blocks of text are read whole, so the last may reach past the text by less than its size; so may
  * the copy of a string, and the words of a key. */
-static_assert(JSON_PADDING >= JSON_BLOCK && JSON_PADDING >= PACK_PADDING,
-              "what is read past the end");
+static_assert(JSON_PADDING >= JSON_BLOCK, "what is read past the end");
+static_assert(JSON_PADDING >= PACK_PADDING, "what is copied past the end");
 
 /* ---- Faults ---- */
 
@@ -114,11 +114,12 @@ static const char *read_hex4(struct json_reader *reader, const char *at, uint32_
 {
     uint32_t code = 0;
     for (int i = 0; i < 4; i++, at++) {
-        char letter = at < reader->end ? (char)(*at | 0x20) : '\0';
-        if (at < reader->end && digit_at(at) <= 9) {
-            code = code << 4 | digit_at(at);
+        uint32_t digit = at < reader->end ? digit_at(at) : UINT32_MAX;
+        uint32_t letter = (digit + '0') | 0x20;
+        if (digit <= 9) {
+            code = code << 4 | digit;
         } else if (letter >= 'a' && letter <= 'f') {
-            code = code << 4 | (uint32_t)(letter - 'a' + 10);
+            code = code << 4 | (letter - 'a' + 10);
         } else {
             return fail_unexpected(reader, at, "json_syntax", "\\u takes four hexadecimal digits");
         }
@@ -598,6 +599,15 @@ struct key_stack {
 
 static_assert(LIMIT_JSON_DEPTH * LIMIT_OBJECT_KEYS < UINT16_MAX, "a slot holds any key's index");
 
+static inline void keys_init(struct key_stack *stack)
+{
+    stack->keys = stack->at_hand; /* which need no value before they are pushed */
+    stack->count = 0;
+    stack->capacity = KEYS_AT_HAND;
+    stack->slots = NULL;
+    stack->slot_count = 0;
+}
+
 static uint64_t hash_seed(void)
 {
     static _Atomic uint64_t seed; /* 0 until chosen */
@@ -931,11 +941,7 @@ bool json_transcode(struct json_reader *reader, struct arena *scratch, struct pa
     coder.writer = writer;
     coder.depth = 0;
     coder.depth_max = LIMIT_JSON_DEPTH - reader->depth;
-    coder.keys.keys = coder.keys.at_hand;
-    coder.keys.count = 0;
-    coder.keys.capacity = KEYS_AT_HAND;
-    coder.keys.slots = NULL;
-    coder.keys.slot_count = 0;
+    keys_init(&coder.keys);
     const char *at = reader->at;
     enum step step = STEP_VALUE;
     while (at != NULL && step != STEP_DONE) {
@@ -1033,8 +1039,7 @@ bool json_enter_array(struct json_reader *reader)
 static bool next_member(struct json_reader *reader, char bracket, bool *first)
 {
     const char *at = skip_space(reader->at, reader->end);
-    char byte = at < reader->end ? *at : '\0';
-    if (byte == bracket) {
+    if (at < reader->end && *at == bracket) {
         assert(reader->depth > 0);
         reader->depth--;
         reader->at = at + 1;
@@ -1046,7 +1051,7 @@ static bool next_member(struct json_reader *reader, char bracket, bool *first)
         reader->at = at;
         return true;
     }
-    if (byte != ',') {
+    if (at >= reader->end || *at != ',') {
         return fail_unexpected(reader, at, "json_syntax",
                                "expected a comma or the closing bracket") != NULL;
     }

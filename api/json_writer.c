@@ -125,14 +125,14 @@ static size_t plain_size(const uint8_t *text, size_t size)
     return done;
 }
 
+/* A quote, backslash or control character. */
 static void put_escape(struct json_writer *writer, uint8_t byte)
 {
-    static const char names[0x20] = {
-        ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
+    static const char names['\\' + 1] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f',
+                                         ['\r'] = 'r', ['"'] = '"',  ['\\'] = '\\'};
     static const char hex[] = "0123456789abcdef";
-    char name = byte < sizeof(names) ? names[byte] : (char)byte;
-    if (name != '\0') {
-        const char escape[2] = {'\\', name};
+    if (names[byte] != '\0') {
+        const char escape[2] = {'\\', names[byte]};
         put(writer, escape, sizeof(escape));
     } else {
         const char escape[6] = {'\\', 'u', '0', '0', hex[byte >> 4], hex[byte & 15]};
@@ -262,7 +262,7 @@ static struct short_decimal without_trailing_zeros(struct short_decimal decimal)
 static bool reads_back(struct short_decimal decimal, double value)
 {
     double back = json_decimal_to_double(decimal.digits, decimal.exponent);
-    return memcmp(&back, &value, sizeof(value)) == 0;
+    return load_u64(&back) == load_u64(&value); /* infinity is no number, and no zero comes here */
 }
 
 /* The decimal of `precision` digits nearest to value. */
@@ -428,22 +428,32 @@ static void put_scalar(struct json_writer *writer, const struct pack_value *valu
     assert(false && "containers are the caller's");
 }
 
-/* The same loop as pack_skip(): left[] counts the members still to come of each open container. */
+struct level {
+    uint32_t left; /* members still to come */
+    bool is_map;
+};
+
+/* One value and all it holds. The outermost level is that of the value itself. */
 static bool put_pack(struct json_writer *writer, struct pack_cursor *cursor)
 {
-    struct {
-        uint32_t left;
-        bool is_map;
-    } levels[PACK_DEPTH_MAX];
-
+    struct level levels[PACK_DEPTH_MAX + 1] = {
+        {.left = 1, .is_map = false}
+    };
     size_t depth = 0;
-    do {
+    while (depth > 0 || levels[0].left > 0) {
+        struct level *level = &levels[depth];
+        if (level->left == 0) {
+            container_end(writer, level->is_map ? '}' : ']');
+            depth--;
+            continue;
+        }
+        level->left--;
         struct bytes key;
         struct pack_value value;
-        if (depth > 0 && levels[depth - 1].is_map) {
-            if (!pack_read_text(cursor, &key)) {
-                return false;
-            }
+        if (level->is_map && !pack_read_text(cursor, &key)) {
+            return false;
+        }
+        if (level->is_map) {
             json_key_bytes(writer, key);
         }
         if (!pack_read(cursor, &value)) {
@@ -451,21 +461,14 @@ static bool put_pack(struct json_writer *writer, struct pack_cursor *cursor)
         }
         if (value.type != PACK_ARRAY && value.type != PACK_MAP) {
             put_scalar(writer, &value);
-        } else if (depth == PACK_DEPTH_MAX || writer->depth + 1u >= JSON_WRITER_DEPTH) {
+            continue;
+        }
+        if (depth == PACK_DEPTH_MAX || writer->depth + 1u >= JSON_WRITER_DEPTH) {
             return false;
-        } else {
-            levels[depth].left = value.as.count;
-            levels[depth].is_map = value.type == PACK_MAP;
-            container_begin(writer, levels[depth].is_map ? '{' : '[');
-            depth++;
         }
-        for (; depth > 0 && levels[depth - 1].left == 0; depth--) {
-            container_end(writer, levels[depth - 1].is_map ? '}' : ']');
-        }
-        if (depth > 0) {
-            levels[depth - 1].left--;
-        }
-    } while (depth > 0);
+        levels[++depth] = (struct level){value.as.count, value.type == PACK_MAP};
+        container_begin(writer, value.type == PACK_MAP ? '{' : '[');
+    }
     return true;
 }
 

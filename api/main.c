@@ -171,9 +171,9 @@ static bool options_read(int count, char **arguments, struct options *options,
         long_options[i] = (struct option){option_rows[i].name, argument, NULL, 0};
     }
     int row = 0;
-    int found = 0;
+    int result = 0;
     *out_exit = EXIT_USAGE;
-    while ((found = getopt_long(count, arguments, "", long_options, &row)) == 0) {
+    while ((result = getopt_long(count, arguments, "", long_options, &row)) == 0) {
         const struct option_row *option = &option_rows[row];
         if (option->parse == NULL) {
             (void)fputs(option->text, stdout);
@@ -185,7 +185,7 @@ static bool options_read(int count, char **arguments, struct options *options,
             return false;
         }
     }
-    if (found != -1) { /* getopt_long has said why */
+    if (result != -1) { /* getopt_long has said why */
         trace("try --help");
         return false;
     }

@@ -93,50 +93,49 @@ enum http_method http_method_parse(struct bytes name)
     return (enum http_method)0;
 }
 
+/* The length of the path's piece from `at` to the next '/' or the end. */
+static size_t piece_size(struct bytes path, size_t at)
+{
+    const uint8_t *slash = memchr(path.data + at, '/', path.size - at);
+    return slash != NULL ? (size_t)(slash - path.data) - at : path.size - at;
+}
+
 /* Does the path fit the pattern? Fills the pieces that stand for {...}, still encoded. */
 static bool pattern_matches(const char *pattern, struct bytes path,
                             struct bytes parameters[HTTP_PATH_PARAMETERS])
 {
     size_t count = 0;
     size_t at = 0;
-    while (*pattern != '\0') {
-        if (*pattern != '{') {
-            if (at == path.size || path.data[at] != (uint8_t)*pattern) {
-                return false;
-            }
-            pattern++;
-            at++;
-            continue;
-        }
-        const uint8_t *piece = path.data + at;
-        const uint8_t *slash = memchr(piece, '/', path.size - at);
-        const size_t size = slash != NULL ? (size_t)(slash - piece) : path.size - at;
-        if (size == 0) {
+    while (*pattern != '\0' && at < path.size) {
+        const bool is_parameter = *pattern == '{';
+        const size_t size = is_parameter ? piece_size(path, at) : 1;
+        if (is_parameter ? size == 0 : path.data[at] != (uint8_t)*pattern) {
             return false;
         }
-        assert(count < HTTP_PATH_PARAMETERS);
-        parameters[count++] = bytes_of(piece, size);
+        assert(!is_parameter || count < HTTP_PATH_PARAMETERS);
+        if (is_parameter) {
+            parameters[count++] = bytes_of(path.data + at, size);
+        }
         at += size;
-        pattern += strcspn(pattern, "}") + 1;
+        pattern += is_parameter ? strcspn(pattern, "}") + 1 : 1;
     }
-    return at == path.size;
+    return *pattern == '\0' && at == path.size;
 }
 
 static void reply_not_allowed(struct call *call, unsigned allowed)
 {
-    char list[64] = "";
-    for (size_t i = 0; i < COUNT_OF(methods); i++) {
+    const char *list = "";
+    for (size_t i = 0; i < COUNT_OF(methods) && list != NULL; i++) {
         if ((allowed & methods[i].method) != 0) {
-            if (list[0] != '\0') {
-                strncat(list, ", ", sizeof(list) - strlen(list) - 1);
-            }
-            strncat(list, methods[i].name, sizeof(list) - strlen(list) - 1);
+            list = arena_format(&call->arena, "%s%s%s", list, *list != '\0' ? ", " : "",
+                                methods[i].name);
         }
     }
-    const char *allow = arena_copy(&call->arena, bytes_of_text(list));
-    if (allow != NULL) {
-        call_header(call, "allow", allow);
+    if (list == NULL) {
+        call_reply_engine_status(call, STATUS_NO_MEMORY);
+        return;
     }
+    call_header(call, "allow", list);
     call_reply_problem(call, 405, "method_not_allowed", "this path takes %s", list);
 }
 

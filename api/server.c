@@ -89,9 +89,10 @@ struct server_loop {
     h2o_socket_t *listener;
     h2o_socket_t *port_socket;
     h2o_socket_t *wake_socket;
+    int wake_file;   /* server_stop() writes to it */
     int listen_file; /* these three become their sockets' */
-    int port_file;
-    int wake_file;
+    int port_copy;
+    int wake_copy;
     pthread_t thread;
     bool is_started;
     bool is_dismantled;
@@ -583,8 +584,8 @@ static void *loop_main(void *data)
     /* The prototype is the thread's own; sockets made before this would have another size. */
     h2o_socket_buffer_prototype._initial_buf.capacity = INPUT_BUFFER_SIZE;
     loop->listener = loop_watch(loop, loop->listen_file, on_accept);
-    loop->port_socket = loop_watch(loop, loop->port_file, on_port);
-    loop->wake_socket = loop_watch(loop, loop->wake_file, on_wake);
+    loop->port_socket = loop_watch(loop, loop->port_copy, on_port);
+    loop->wake_socket = loop_watch(loop, loop->wake_copy, on_wake);
     while (!atomic_load_explicit(&loop->server->is_stopping, memory_order_acquire)) {
         (void)h2o_evloop_run(loop->context.loop, SWEEP_MS);
         loop_sweep(loop);
@@ -754,9 +755,10 @@ static enum status loop_start(struct server_loop *loop, struct error *error)
         return error_set(error, status, "no engine port: %s", status_name(status));
     }
     loop->wake_file = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    /* A copy: the port closes its own, libh2o this one. */
-    loop->port_file = fcntl(engine_port_fd(loop->api.port), F_DUPFD_CLOEXEC, 0);
-    if (loop->wake_file < 0 || loop->port_file < 0) {
+    /* Copies: libh2o closes these, at a time of its own. */
+    loop->wake_copy = fcntl(loop->wake_file, F_DUPFD_CLOEXEC, 0);
+    loop->port_copy = fcntl(engine_port_fd(loop->api.port), F_DUPFD_CLOEXEC, 0);
+    if (loop->wake_copy < 0 || loop->port_copy < 0) {
         return error_set(error, STATUS_IO, "no eventfd: %s", strerrordesc_np(errno));
     }
     loop->catalog = engine_catalog(options->engine);
@@ -790,7 +792,8 @@ enum status server_start(const struct server_options *options, struct error *err
     for (uint32_t i = 0; i < loop_count; i++) {
         server->loops[i].server = server;
         server->loops[i].listen_file = -1;
-        server->loops[i].port_file = -1;
+        server->loops[i].port_copy = -1;
+        server->loops[i].wake_copy = -1;
         server->loops[i].wake_file = -1;
     }
     status = server_bind(server, error);
@@ -855,9 +858,10 @@ static void loop_deinit(struct server_loop *loop)
     catalog_unref(loop->catalog);
     if (!loop->is_started) {
         file_close(loop->listen_file);
-        file_close(loop->port_file);
-        file_close(loop->wake_file);
+        file_close(loop->port_copy);
+        file_close(loop->wake_copy);
     }
+    file_close(loop->wake_file);
     engine_port_close(loop->api.port);
 }
 

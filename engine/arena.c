@@ -38,13 +38,13 @@ static void allow(uint8_t *data, size_t size)
 
 #else
 
-static void forbid(uint8_t *data, size_t size)
+static void forbid(const uint8_t *data, size_t size)
 {
     (void)data;
     (void)size;
 }
 
-static void allow(uint8_t *data, size_t size)
+static void allow(const uint8_t *data, size_t size)
 {
     (void)data;
     (void)size;
@@ -152,11 +152,13 @@ struct arena_mark arena_mark(const struct arena *arena)
 void arena_rewind(struct arena *arena, struct arena_mark mark)
 {
     struct arena_chunk *marked = mark.current;
-    if (marked != NULL && mark.used < marked->size) {
+    if (marked != NULL) {
         forbid(marked->data + mark.used, marked->size - mark.used);
     }
-    struct arena_chunk *chunk = marked != NULL ? marked->next : arena->first;
-    for (; chunk != NULL; chunk = chunk->next) {
+    /* The chunks begun since then: mostly none, so that a rewind costs nothing. */
+    struct arena_chunk *chunk = marked;
+    while (chunk != arena->current) {
+        chunk = chunk != NULL ? chunk->next : arena->first;
         forbid(chunk->data, chunk->size);
     }
     arena->current = marked;

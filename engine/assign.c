@@ -13,6 +13,7 @@ static const char *const reason_names[] = {
     [ASSIGN_FORCED] = "forced",
     [ASSIGN_NOT_TARGETED] = "not_targeted",
     [ASSIGN_NOT_IN_TRAFFIC] = "not_in_traffic",
+    [ASSIGN_LAYER] = "layer",
     [ASSIGN_NOT_RUNNING] = "not_running",
 };
 
@@ -46,6 +47,22 @@ double assign_traffic_point(uint64_t salt, struct bytes user_id)
 double assign_variant_point(uint64_t salt, struct bytes user_id)
 {
     return point_of(salt, bytes_of_text("variant"), user_id);
+}
+
+double assign_layer_point(struct bytes layer, struct bytes user_id)
+{
+    return point_of(XXH3_64bits(layer.data, layer.size), bytes_of_text("layer"), user_id);
+}
+
+/* In a layer the traffic is a slice of it; elsewhere a share of the experiment's own. */
+static enum assign_reason traffic_reason(const struct experiment *experiment, struct bytes user_id)
+{
+    if (experiment->layer.size != 0) {
+        double point = assign_layer_point(experiment->layer, user_id) - experiment->layer_start;
+        return point >= 0 && point < experiment->traffic_allocation ? ASSIGN_SPLIT : ASSIGN_LAYER;
+    }
+    double point = assign_traffic_point(experiment->salt, user_id);
+    return point < experiment->traffic_allocation ? ASSIGN_SPLIT : ASSIGN_NOT_IN_TRAFFIC;
 }
 
 /* The first variant whose cumulative weight is above the point. Weights add up to 1 only nearly: the last open variant
@@ -85,11 +102,10 @@ struct assign_result assign_user(const struct experiment *experiment, struct byt
         result.reason = ASSIGN_NOT_TARGETED;
         return result;
     }
-    if (!(assign_traffic_point(experiment->salt, user_id) < experiment->traffic_allocation)) {
-        result.reason = ASSIGN_NOT_IN_TRAFFIC;
+    result.reason = traffic_reason(experiment, user_id);
+    if (result.reason != ASSIGN_SPLIT) {
         return result;
     }
-    result.reason = ASSIGN_SPLIT;
     result.variant = variant_at(experiment, assign_variant_point(experiment->salt, user_id));
     return result;
 }

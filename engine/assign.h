@@ -14,6 +14,7 @@ enum assign_reason {
     ASSIGN_FORCED,         /* stored: given by the caller, not by the hash */
     ASSIGN_NOT_TARGETED,
     ASSIGN_NOT_IN_TRAFFIC,
+    ASSIGN_LAYER, /* the user's point is in another slice of the layer */
     ASSIGN_NOT_RUNNING,
 };
 
@@ -27,6 +28,8 @@ struct assign_result {
 /* Independent points in [0, 1) of one user in one experiment, multiples of 2^-53. */
 double assign_traffic_point(uint64_t salt, struct bytes user_id);
 double assign_variant_point(uint64_t salt, struct bytes user_id);
+/* One user's point in a layer, the same for all its experiments. */
+double assign_layer_point(struct bytes layer, struct bytes user_id);
 
 /* What a new user would get at this time. attributes: an encoded map, or empty. */
 struct assign_result assign_user(const struct experiment *experiment, struct bytes user_id, struct bytes attributes,

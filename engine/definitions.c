@@ -177,6 +177,7 @@ enum experiment_row {
     ROW_TARGETING,
     ROW_TRAFFIC,
     ROW_LAYER,
+    ROW_LAYER_START,
     ROW_HOLDOUT,
     ROW_SALT,
     ROW_START_AT,
@@ -204,6 +205,7 @@ static const struct field_row experiment_rows[] = {
     [ROW_TARGETING] = {"targeting", &kind_targeting, FIELD_GIVEN, EXPERIMENT_ROW(targeting)},
     [ROW_TRAFFIC] = {"traffic_allocation", &field_kind_fraction, FIELD_GIVEN, EXPERIMENT_ROW(traffic_allocation)},
     [ROW_LAYER] = {"layer", &field_kind_name, FIELD_GIVEN, EXPERIMENT_ROW(layer), .least = 1, .most = LIMIT_KEY},
+    [ROW_LAYER_START] = {"layer_start", &field_kind_fraction, FIELD_HIDDEN, EXPERIMENT_ROW(layer_start)},
     [ROW_HOLDOUT] = {"holdout", NULL, FIELD_UNSUPPORTED, .note = "holdout groups are not supported yet; leave it out, or null"},
     [ROW_SALT] = {"salt", &field_kind_natural, FIELD_OURS, .is_required = true, EXPERIMENT_ROW(salt)},
     [ROW_START_AT] = {"start_at", &field_kind_instant, FIELD_GIVEN, EXPERIMENT_ROW(start_at_us)},
@@ -425,6 +427,17 @@ enum status experiment_create(struct bytes document, const struct definition_con
     return experiment_seal_draft(&reading, experiment, out_experiment);
 }
 
+/* Users are spread over a layer when they are assigned: an experiment that has begun can leave it, not enter one. */
+static void layer_check(struct reading *reading, const struct experiment *current,
+                        const struct experiment *experiment)
+{
+    static const struct field layer = {.parent = "", .name = "layer"};
+    if (current->status != EXPERIMENT_DRAFT && experiment->layer.size != 0 &&
+        !bytes_equal(current->layer, experiment->layer)) {
+        field_fault(reading, &layer, "immutable", "can be entered in a draft only");
+    }
+}
+
 enum status experiment_patch(const struct experiment *current, struct bytes patch,
                              const uint64_t *variant_users,
                              const struct definition_context *context, const uint8_t random[64],
@@ -447,6 +460,7 @@ enum status experiment_patch(const struct experiment *current, struct bytes patc
         variants_settle(&reading, &draft, current, variant_users, context, random);
     }
     schedule_check(&reading, experiment);
+    layer_check(&reading, current, experiment);
     enum status status = reading_status(&reading);
     bool may_move = presence_has(presence.null, ROW_STATUS) ||
                     status_check_move(&reading, current->status, experiment->status);
@@ -460,15 +474,16 @@ enum status experiment_patch(const struct experiment *current, struct bytes patc
     return experiment_seal_draft(&reading, experiment, out_experiment);
 }
 
-enum status experiment_finish(const struct experiment *experiment, struct bytes key,
-                              struct bytes idempotency_key, const struct uuid *idempotency_digest,
+enum status experiment_finish(const struct experiment *experiment,
+                              const struct experiment_place *place,
                               struct experiment **out_experiment)
 {
     struct experiment finished = *experiment;
-    finished.key = key;
-    finished.idempotency_key = idempotency_key;
-    if (idempotency_key.size > 0) {
-        finished.idempotency_digest = *idempotency_digest;
+    finished.key = place->key;
+    finished.layer_start = place->layer_start;
+    finished.idempotency_key = place->idempotency_key;
+    if (place->idempotency_key.size > 0) {
+        finished.idempotency_digest = place->idempotency_digest;
     }
     enum status status = experiment_seal(&finished, (size_t)LIMIT_DEFINITION, out_experiment);
     /* Only the key and the idempotency key are new: the caller's to mend. */

@@ -72,6 +72,7 @@ struct experiment {
     struct targeting targeting;
     double traffic_allocation; /* 0 to 1 */
     struct bytes layer;        /* empty where none */
+    double layer_start;        /* of its slice of the layer, see layer.h; the slice is as long as traffic_allocation */
     uint64_t salt;             /* of its hashes */
     int64_t start_at_us;       /* 0 where not scheduled */
     int64_t end_at_us;
@@ -182,9 +183,16 @@ MUST_USE enum status experiment_patch(const struct experiment *current, struct b
                                       const uint64_t *variant_users, const struct definition_context *context,
                                       const uint8_t random[64], struct field_errors *errors,
                                       struct experiment **out_experiment);
-/* The same experiment under another key and with an idempotency key: for the catalog to finish a new one. */
-MUST_USE enum status experiment_finish(const struct experiment *experiment, struct bytes key,
-                                       struct bytes idempotency_key, const struct uuid *idempotency_digest,
+/* What the catalog decides about a new version: a unique key and the slice of its layer. */
+struct experiment_place {
+    struct bytes key;
+    double layer_start;
+    struct bytes idempotency_key;
+    struct uuid idempotency_digest; /* not looked at where the key is empty */
+};
+
+/* The same experiment in this place. STATUS_INVALID where the key is none. */
+MUST_USE enum status experiment_finish(const struct experiment *experiment, const struct experiment_place *place,
                                        struct experiment **out_experiment);
 /* The stored document. Anything not wholly valid is STATUS_DAMAGED. */
 MUST_USE enum status experiment_decode(struct bytes document, struct experiment **out_experiment);

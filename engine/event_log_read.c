@@ -371,7 +371,7 @@ static enum status block_examine(struct segment_scan *scan, uint64_t skip_lsn, s
     struct recovery_evidence evidence = {0};
     struct log_block block = {.segment = scan->name};
     if (scan->offset < segment_footer_offset(&scan->header)) {
-        const uint8_t *bytes;
+        const uint8_t *bytes = NULL;
         enum status status = segment_window_at(scan, scan->offset, LOG_BLOCK_ALIGN, error, &bytes);
         if (status != STATUS_OK) {
             return status;
@@ -381,7 +381,7 @@ static enum status block_examine(struct segment_scan *scan, uint64_t skip_lsn, s
     }
     evidence.position_ok = evidence.header_ok && block_position_ok(scan, &block.header);
     if (evidence.position_ok) {
-        const uint8_t *bytes;
+        const uint8_t *bytes = NULL;
         bool skip = block.header.first_lsn + block.header.record_count <= skip_lsn;
         size_t wanted = skip ? LOG_BLOCK_ALIGN : (size_t)block_size(&block.header);
         enum status status = segment_window_at(scan, scan->offset, wanted, error, &bytes);
@@ -417,7 +417,7 @@ static enum status tail_examine(struct segment_scan *scan, struct error *error,
     }
     uint64_t written_end = scan->offset;
     for (uint64_t at = scan->offset; at < scan->header.file_size; at += LOG_BLOCK_ALIGN) {
-        const uint8_t *page;
+        const uint8_t *page = NULL;
         enum status status = segment_window_at(scan, at, LOG_BLOCK_ALIGN, error, &page);
         if (status != STATUS_OK) {
             return status;
@@ -620,7 +620,7 @@ enum status log_reader_next(struct log_reader *reader, struct error *error,
             }
             status = reader_next_segment(reader, error);
         }
-        struct log_block block;
+        struct log_block block = {0};
         status = status == STATUS_OK
                      ? segment_scan_next(&reader->scan, options->from_lsn, error, &block)
                      : status;
@@ -683,7 +683,7 @@ enum status log_scan(const struct log_reader_options *options, struct error *err
     struct log_reader *reader = NULL;
     enum status status = log_reader_open(options, error, &reader);
     while (status == STATUS_OK) {
-        struct log_block block;
+        struct log_block block = {0};
         status = log_reader_next(reader, error, &block);
         if (status == STATUS_OK) {
             status = block_visit(options, &block, visit, context);

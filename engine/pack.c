@@ -440,6 +440,7 @@ static bool read_form(struct pack_cursor *cursor, size_t index, struct pack_valu
         *out_value = value_of_uint(number);
         return true;
     case FORM_INT: {
+        assert(width > 0);
         size_t unused = 64 - 8 * width;
         int64_t integer = (int64_t)(number << unused) >> unused;
         *out_value = (struct pack_value){.type = PACK_INT, .as.integer = integer};
@@ -586,12 +587,20 @@ bool pack_take_nil(struct pack_cursor *cursor)
     return true;
 }
 
-/* Passes over one whole value. left[] counts the members still to come of each open container. */
+/* Passes over one whole value. left[] counts the members still to come of each open container; the
+ * outermost is the value itself. */
 static bool walk(struct pack_cursor *cursor, bool check_texts)
 {
-    uint64_t left[PACK_DEPTH_MAX];
+    uint64_t left[PACK_DEPTH_MAX + 1];
     size_t depth = 0;
+    left[0] = 1;
     for (;;) {
+        for (; left[depth] == 0; depth--) {
+            if (depth == 0) {
+                return true;
+            }
+        }
+        left[depth]--;
         struct pack_value value;
         if (!pack_read(cursor, &value)) {
             return false;
@@ -600,18 +609,13 @@ static bool walk(struct pack_cursor *cursor, bool check_texts)
             if (depth == PACK_DEPTH_MAX) {
                 return cursor_fail(cursor);
             }
-            left[depth++] = value.type == PACK_MAP ? 2 * (uint64_t)value.as.count : value.as.count;
-        } else if (check_texts && value.type == PACK_TEXT &&
-                   pack_utf8_size(value.as.bytes) != value.as.bytes.size) {
+            left[++depth] = value.type == PACK_MAP ? 2 * (uint64_t)value.as.count : value.as.count;
+            continue;
+        }
+        if (check_texts && value.type == PACK_TEXT &&
+            pack_utf8_size(value.as.bytes) != value.as.bytes.size) {
             return cursor_fail(cursor);
         }
-        while (depth > 0 && left[depth - 1] == 0) {
-            depth--;
-        }
-        if (depth == 0) {
-            return true;
-        }
-        left[depth - 1]--;
     }
 }
 

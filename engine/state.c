@@ -1,6 +1,7 @@
 /* state.c: applying records. See state.h; late facts are in state_past.c. */
 #include <stdlib.h>
 
+#include "engine/layer.h"
 #include "engine/state_internal.h"
 #include "engine/timestamp.h"
 
@@ -191,7 +192,7 @@ static enum status apply_experiment(struct state *state, const struct definition
     const uint32_t with_key = catalog_find_experiment_key(state->catalog, experiment->key);
     const uint32_t version = at != CATALOG_NONE ? state->catalog->experiments[at]->current->version : 0;
     const bool full = at == CATALOG_NONE && state->catalog->experiment_count >= LIMIT_EXPERIMENTS;
-    if (definition->version != version + 1 || with_key != at || full) {
+    if (definition->version != version + 1 || with_key != at || full || !layer_fits(state->catalog, experiment)) {
         experiment_free(experiment);
         *out_applied = false;
         return STATUS_OK;
@@ -308,6 +309,21 @@ static enum status enrolment_take_past(struct state *state, uint32_t number)
     return status;
 }
 
+/* Is the user in another experiment of the layer that still runs? Slices keep users apart until one shrinks. */
+static bool layer_is_taken(const struct state *state, uint32_t user_number, const struct experiment *experiment)
+{
+    uint32_t at = atomic_load_explicit(&user_at(&state->users, user_number)->enrolments, memory_order_relaxed);
+    while (at != 0) {
+        const struct enrolment *enrolment = enrolment_at(&state->users, at - 1);
+        const struct experiment *other = state->catalog->experiments[enrolment->experiment]->current;
+        if (layer_is_held(other) && bytes_equal(other->layer, experiment->layer)) {
+            return true;
+        }
+        at = enrolment->next;
+    }
+    return false;
+}
+
 static enum status apply_assignment(struct state *state, const struct record *record, uint8_t *outcome)
 {
     struct assignment assignment;
@@ -326,7 +342,9 @@ static enum status apply_assignment(struct state *state, const struct record *re
     if (status != STATUS_OK) {
         return status;
     }
-    if (enrolment_find(&state->users, user_number, experiment) != NULL) {
+    const struct experiment *definition = state->catalog->experiments[experiment]->current;
+    if (enrolment_find(&state->users, user_number, experiment) != NULL ||
+        (!assignment.forced && definition->layer.size != 0 && layer_is_taken(state, user_number, definition))) {
         *outcome = OUTCOME_SUPERSEDED;
         return STATUS_OK;
     }

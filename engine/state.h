@@ -42,7 +42,8 @@ enum outcome {
     OUTCOME_APPLIED = 0,
     OUTCOME_DUPLICATE,          /* an event id seen before, with the same body */
     OUTCOME_DUPLICATE_MISMATCH, /* an event id seen before, with another body: the first one counts */
-    OUTCOME_SUPERSEDED,         /* an assignment where one was stored, or a definition whose version was taken */
+    OUTCOME_SUPERSEDED,         /* an assignment where one was stored or the layer has the user elsewhere; a definition
+                                   whose version, name or slice was taken */
 };
 
 /* Applies `count` records that follow on state_next_lsn(). outcomes: one enum outcome each, or NULL. Anything but

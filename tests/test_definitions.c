@@ -472,7 +472,12 @@ Test(definitions, finishing_gives_a_key_and_an_idempotency_key)
     };
     struct bytes idempotency_key = bytes_of("k\xff\x01", 3); /* a header need not be UTF-8 */
     cr_assert_eq(
-        experiment_finish(draft, bytes_of_text("x-2"), idempotency_key, &digest, &finished),
+        experiment_finish(draft,
+                          &(struct experiment_place){.key = bytes_of_text("x-2"),
+                                                     .layer_start = 0.25,
+                                                     .idempotency_key = idempotency_key,
+                                                     .idempotency_digest = digest},
+                          &finished),
         STATUS_OK);
     cr_expect(bytes_equal_text(finished->key, "x-2"));
     cr_expect(bytes_equal(finished->idempotency_key, idempotency_key));
@@ -484,7 +489,7 @@ Test(definitions, finishing_gives_a_key_and_an_idempotency_key)
     experiment_free(later);
     experiment_free(finished);
     cr_expect_eq(
-        experiment_finish(draft, bytes_of_text("Bad Key"), bytes_of("", 0), NULL, &finished),
+        experiment_finish(draft, &(struct experiment_place){.key = bytes_of_text("Bad Key")}, &finished),
         STATUS_INVALID);
     experiment_free(draft);
 }

@@ -5,6 +5,7 @@
 
 #include "api/json.h"
 #include "engine/arena.h"
+#include "engine/layer.h"
 #include "engine/replay.h"
 
 #define XXH_INLINE_ALL
@@ -77,6 +78,12 @@ static struct bytes document_of(struct arena *arena, const char *json)
 
 void fold_log_experiment(struct fold_log *log, const char *json, const struct uuid *id)
 {
+    fold_log_experiment_in(log, json, id, NULL);
+}
+
+void fold_log_experiment_in(struct fold_log *log, const char *json, const struct uuid *id,
+                            const struct catalog *catalog)
+{
     struct arena arena;
     arena_init(&arena, 16 * 1024);
     struct field_errors errors = field_errors_in(&arena);
@@ -89,8 +96,13 @@ void fold_log_experiment(struct fold_log *log, const char *json, const struct uu
     struct experiment *finished = NULL;
     char key[LIMIT_KEY + 1];
     experiment_slug(experiment->name, key, sizeof(key));
-    const struct uuid none = {{0}};
-    status = experiment_finish(experiment, bytes_of_text(key), (struct bytes){0}, &none, &finished);
+    struct experiment_place place = {.key = bytes_of_text(key)};
+    double largest = 0;
+    if (catalog != NULL) {
+        status = layer_place(catalog, experiment, &place.layer_start, &largest);
+        assert(status == STATUS_OK);
+    }
+    status = experiment_finish(experiment, &place, &finished);
     assert(status == STATUS_OK);
     log_definition(log, RECORD_EXPERIMENT,
                    &(struct definition){.id = *id, .version = 1, .document = finished->document});

@@ -20,6 +20,9 @@ void fold_log_event(struct fold_log *log, const struct event *event);
 void fold_log_assignment(struct fold_log *log, const struct assignment *assignment);
 /* A definition from its JSON text, through the same decoders as the API's. Aborts where they refuse it. */
 void fold_log_experiment(struct fold_log *log, const char *json, const struct uuid *id);
+/* The same with its slice of a layer placed against this catalog. */
+void fold_log_experiment_in(struct fold_log *log, const char *json, const struct uuid *id,
+                            const struct catalog *catalog);
 void fold_log_metric(struct fold_log *log, const char *json, uint32_t version);
 /* A state over this log as its history. */
 struct state *fold_state(struct fold_log *log);
