@@ -281,10 +281,11 @@ static struct short_decimal nearest_decimal(double value, int precision)
     return decimal;
 }
 
-/* The shortest decimal that reads back as value, which is positive. Up to 15 digits name a double
- * uniquely, so where one reads back it is the nearest. Beyond, where the doubles above lie further
- * apart than those below (at powers of two), one that reads back can be next to the nearest. Below
- * the normal doubles even that is not so, and every length is tried. */
+/* The shortest decimal that reads back as value, which is positive. Of the decimals of some length the
+ * nearest reads back if any does, but for powers of two: the doubles above them lie twice as far
+ * apart as those below, so there it may be the next one above the nearest. Where a
+ * decimal of less than 15 digits reads back, the one of 15 is the same with zeros; only below the
+ * normal doubles must the shorter ones be tried themselves. */
 static struct short_decimal shortest_decimal(double value)
 {
     if (value >= 1e-5 && value < 1e9) {
@@ -297,15 +298,11 @@ static struct short_decimal shortest_decimal(double value)
     for (int precision = value < DBL_MIN ? 1 : DBL_DIG; precision <= DBL_DECIMAL_DIG; precision++) {
         decimal = nearest_decimal(value, precision);
         struct short_decimal above = {decimal.digits + 1, decimal.exponent};
-        struct short_decimal below = {decimal.digits - 1, decimal.exponent};
         if (reads_back(decimal, value)) {
             break;
         }
         if (reads_back(above, value)) {
             return above;
-        }
-        if (reads_back(below, value)) {
-            return below;
         }
     }
     return decimal;

@@ -11,19 +11,27 @@
  * as well. */
 static struct index_slots *slots_make(uint32_t count)
 {
-    const size_t size = sizeof(struct index_slots) + (size_t)count * sizeof(_Atomic uint64_t);
+    const size_t size = (size_t)count * sizeof(_Atomic uint64_t);
     const bool large = size >= HUGE_PAGE;
+    struct index_slots *slots = calloc(1, sizeof(*slots));
     void *memory = NULL;
-    if (posix_memalign(&memory, large ? HUGE_PAGE : 64, large ? round_up(size, HUGE_PAGE) : size) != 0) {
+    if (slots == NULL || posix_memalign(&memory, large ? HUGE_PAGE : 64, size) != 0) {
+        free(slots);
         return NULL;
     }
     if (large) {
-        (void)madvise(memory, round_up(size, HUGE_PAGE), MADV_HUGEPAGE); /* a hint */
+        (void)madvise(memory, size, MADV_HUGEPAGE); /* a hint */
     }
     memset(memory, 0, size);
-    struct index_slots *slots = memory;
+    slots->slots = memory;
     slots->mask = count - 1;
     return slots;
+}
+
+static void slots_free(struct index_slots *slots)
+{
+    free((void *)(uintptr_t)slots->slots);
+    free(slots);
 }
 
 static void slots_put(struct index_slots *slots, uint64_t value)
@@ -56,7 +64,7 @@ void index_table_deinit(struct index_table *table)
         struct index_slots *slots = atomic_load_explicit(&table->shards[i], memory_order_relaxed);
         while (slots != NULL) {
             struct index_slots *outgrown = slots->outgrown;
-            free(slots);
+            slots_free(slots);
             slots = outgrown;
         }
     }
@@ -79,7 +87,7 @@ static enum status shard_grow(struct index_table *table, uint32_t shard)
     grown->outgrown = table->shared ? old : NULL;
     atomic_store_explicit(&table->shards[shard], grown, memory_order_release);
     if (!table->shared) {
-        free(old);
+        slots_free(old);
     }
     return STATUS_OK;
 }

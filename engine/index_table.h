@@ -18,10 +18,12 @@
 #define INDEX_SHARDS 64u
 #define INDEX_NONE   UINT32_MAX
 
+/* One shard's table. Apart from its slots: those begin on a huge page, and sixty-four headers at the same place of as many
+ * pages would fight for one set of the cache. */
 struct index_slots {
-    struct index_slots *outgrown; /* the table that this one replaced */
+    _Atomic uint64_t *slots; /* hash tag << 32 | number + 1; 0 is free */
     uint32_t mask;
-    _Atomic uint64_t slots[]; /* hash tag << 32 | number + 1; 0 is free */
+    struct index_slots *outgrown; /* the table that this one replaced */
 };
 
 struct index_table {
@@ -78,7 +80,7 @@ static inline uint32_t index_guess(const struct index_table *table, uint64_t has
 static inline void index_prefetch(const struct index_table *table, uint64_t hash)
 {
     const struct index_probe probe = index_probe_start(table, hash);
-    __builtin_prefetch((const char *)probe.slots + sizeof(*probe.slots) + probe.at * sizeof(uint64_t));
+    __builtin_prefetch((const void *)(uintptr_t)&probe.slots->slots[probe.at]);
 }
 
 #endif

@@ -406,6 +406,15 @@ static struct pack_value value_of_uint(uint64_t number)
                : (struct pack_value){.type = PACK_UINT, .as.natural = number};
 }
 
+/* A signed number of so many bytes. */
+static struct pack_value value_of_int(uint64_t number, size_t width)
+{
+    assert(width > 0);
+    size_t unused = 64 - 8 * width;
+    int64_t integer = (int64_t)(number << unused) >> unused;
+    return (struct pack_value){.type = PACK_INT, .as.integer = integer};
+}
+
 /* The value behind a lead byte of 0xc0 to 0xdf, at the byte after it. */
 static bool read_form(struct pack_cursor *cursor, size_t index, struct pack_value *out_value)
 {
@@ -439,13 +448,9 @@ static bool read_form(struct pack_cursor *cursor, size_t index, struct pack_valu
     case FORM_UINT:
         *out_value = value_of_uint(number);
         return true;
-    case FORM_INT: {
-        assert(width > 0);
-        size_t unused = 64 - 8 * width;
-        int64_t integer = (int64_t)(number << unused) >> unused;
-        *out_value = (struct pack_value){.type = PACK_INT, .as.integer = integer};
+    case FORM_INT:
+        *out_value = value_of_int(number, width);
         return true;
-    }
     case FORM_TEXT:
         return take_bytes(cursor, PACK_TEXT, number, out_value);
     case FORM_BIN:
@@ -587,6 +592,11 @@ bool pack_take_nil(struct pack_cursor *cursor)
     return true;
 }
 
+static bool is_good_text(const struct pack_value *value)
+{
+    return value->type != PACK_TEXT || pack_utf8_size(value->as.bytes) == value->as.bytes.size;
+}
+
 /* Passes over one whole value. left[] counts the members still to come of each open container; the
  * outermost is the value itself. */
 static bool walk(struct pack_cursor *cursor, bool check_texts)
@@ -595,25 +605,24 @@ static bool walk(struct pack_cursor *cursor, bool check_texts)
     size_t depth = 0;
     left[0] = 1;
     for (;;) {
-        for (; left[depth] == 0; depth--) {
-            if (depth == 0) {
-                return true;
-            }
+        while (depth > 0 && left[depth] == 0) {
+            depth--;
+        }
+        if (left[depth] == 0) {
+            return true;
         }
         left[depth]--;
         struct pack_value value;
         if (!pack_read(cursor, &value)) {
             return false;
         }
-        if (value.type == PACK_ARRAY || value.type == PACK_MAP) {
-            if (depth == PACK_DEPTH_MAX) {
-                return cursor_fail(cursor);
-            }
-            left[++depth] = value.type == PACK_MAP ? 2 * (uint64_t)value.as.count : value.as.count;
-            continue;
+        bool is_container = value.type == PACK_ARRAY || value.type == PACK_MAP;
+        if (is_container && depth == PACK_DEPTH_MAX) {
+            return cursor_fail(cursor);
         }
-        if (check_texts && value.type == PACK_TEXT &&
-            pack_utf8_size(value.as.bytes) != value.as.bytes.size) {
+        if (is_container) {
+            left[++depth] = value.type == PACK_MAP ? 2 * (uint64_t)value.as.count : value.as.count;
+        } else if (check_texts && !is_good_text(&value)) {
             return cursor_fail(cursor);
         }
     }

@@ -396,18 +396,44 @@ static enum status event_prepare(const struct state *state, const struct record 
     return STATUS_OK;
 }
 
+/* Elements of pools may lie across two cache lines. */
+static void prefetch_whole(const void *element, size_t size)
+{
+    __builtin_prefetch(element, 1);
+    __builtin_prefetch((const uint8_t *)element + size - 1, 1);
+}
+
 /* The second link: the users and fingerprints that the slots point at. */
 static void event_prefetch_user(const struct state *state, const struct prepared_event *prepared)
 {
     const uint32_t user = index_guess(&state->users.table, prepared->user_hash);
     if (user != INDEX_NONE) {
-        __builtin_prefetch(user_at(&state->users, user), 1);
+        prefetch_whole(user_at(&state->users, user), sizeof(struct user));
     }
     if (prepared->event.event_id.size != 0) {
         const uint32_t seen = index_guess(&state->event_ids.table, prepared->print.high);
         if (seen != INDEX_NONE) {
             __builtin_prefetch(pool_at(&state->event_ids.prints, seen));
         }
+    }
+}
+
+static void prefetch_vector(const struct state *state, uint32_t vector)
+{
+    if (vector != 0) {
+        __builtin_prefetch(pool_at(&state->rollup.vectors, vector - 1), 1);
+    }
+}
+
+/* The fourth: the second vector (a purchase often feeds two metrics) and the first one's days. */
+static void event_prefetch_days(const struct state *state, const struct prepared_event *prepared)
+{
+    const uint32_t number = index_guess(&state->users.table, prepared->user_hash);
+    const struct user *user = number != INDEX_NONE ? user_at(&state->users, number) : NULL;
+    if (user != NULL && user->vectors != 0) {
+        const struct vector *vector = pool_at(&state->rollup.vectors, user->vectors - 1);
+        prefetch_vector(state, vector->next);
+        __builtin_prefetch(vector_days(&state->rollup, vector), 1);
     }
 }
 
@@ -420,12 +446,10 @@ static void event_prefetch_vectors(const struct state *state, const struct prepa
     }
     const struct user *user = user_at(&state->users, number);
     __builtin_prefetch(user->id);
-    if (user->vectors != 0) {
-        __builtin_prefetch(pool_at(&state->rollup.vectors, user->vectors - 1), 1);
-    }
+    prefetch_vector(state, user->vectors);
     const uint32_t enrolment = atomic_load_explicit(&user->enrolments, memory_order_relaxed);
     if (enrolment != 0) {
-        __builtin_prefetch(enrolment_at(&state->users, enrolment - 1), 1);
+        prefetch_whole(enrolment_at(&state->users, enrolment - 1), sizeof(struct enrolment));
     }
 }
 
@@ -557,6 +581,9 @@ static enum status batch_prepare(const struct state *state, const struct record 
     }
     for (size_t i = 0; i < count && count > 1; i++) {
         event_prefetch_vectors(state, &prepared[i]);
+    }
+    for (size_t i = 0; i < count && count > 1; i++) {
+        event_prefetch_days(state, &prepared[i]);
     }
     return STATUS_OK;
 }

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "api/json.h"
-#include "tools/document.h"
+#include "tools/answer.h"
 #include "tools/terminal.h"
 
 #define URL_DEFAULT        "http://127.0.0.1:8080"
@@ -201,13 +201,13 @@ static const struct status_row status_rows[] = {
 /* "; variants[0].weight must be ..." for the first few field errors. */
 static void faults_append(struct bytes document, char *text, size_t capacity)
 {
-    struct document_items items = document_items(document, "errors");
+    struct answer_items items = answer_items(document, "errors");
     struct bytes item;
-    for (int i = 0; i < FIELD_ERRORS_SHOWN && document_next(&items, &item); i++) {
+    for (int i = 0; i < FIELD_ERRORS_SHOWN && answer_next(&items, &item); i++) {
         struct bytes path = {NULL, 0};
         struct bytes message = {NULL, 0};
-        (void)document_text(item, "path", &path);
-        if (document_text(item, "message", &message)) {
+        (void)answer_text(item, "path", &path);
+        if (answer_text(item, "message", &message)) {
             const size_t used = strlen(text);
             (void)snprintf(text + used, capacity - used, "; %.*s%s%.*s", (int)path.size, (const char *)path.data,
                            path.size != 0 ? " " : "", (int)message.size, (const char *)message.data);
@@ -232,8 +232,9 @@ static enum status reply_trouble(const struct client_request *request, const str
     struct bytes document = {NULL, 0};
     struct bytes detail = {NULL, 0};
     char text[400] = "";
-    if (document_read(&arena, reply->body, NULL, &document) == STATUS_OK &&
-        document_text(document, "detail", &detail)) {
+    if (answer_read(&arena, reply->body, NULL, &document) == STATUS_OK &&
+        answer_text(document, "detail", &detail)) {
+        detail.size -= detail.size > 0 && detail.data[detail.size - 1] == '.'; /* the sentence goes on */
         (void)snprintf(text, sizeof(text), ": %.*s", (int)detail.size, (const char *)detail.data);
         faults_append(document, text, sizeof(text));
     }
@@ -344,7 +345,7 @@ enum status client_call(struct client *client, const struct client_request *requ
 {
     struct client_reply reply;
     const enum status status = client_send(client, request, error, &reply);
-    return status == STATUS_OK ? document_read(arena, reply.body, error, out_document) : status;
+    return status == STATUS_OK ? answer_read(arena, reply.body, error, out_document) : status;
 }
 
 const char *client_escape(struct client *client, struct arena *arena, struct bytes text)

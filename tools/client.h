@@ -51,7 +51,7 @@ const char *client_token(const struct client *client);
  * 503, STATUS_UNAVAILABLE everything else. */
 MUST_USE enum status client_send(struct client *client, const struct client_request *request, struct error *error,
                                  struct client_reply *out_reply);
-/* client_send(), and the answer's JSON as a document (document.h) in the arena. */
+/* client_send(), and the answer's JSON as a document (answer.h) in the arena. */
 MUST_USE enum status client_call(struct client *client, const struct client_request *request, struct arena *arena,
                                  struct error *error, struct bytes *out_document);
 

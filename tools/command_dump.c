@@ -16,7 +16,7 @@ struct dump {
 };
 
 /* 16 bytes are an id; other bytes are written as hexadecimal text. */
-static bool value_write(struct json_writer *writer, struct bytes encoded)
+static bool scalar_write(struct json_writer *writer, struct bytes encoded)
 {
     struct pack_cursor cursor = pack_cursor_on(encoded);
     struct bytes bytes = {NULL, 0};
@@ -27,6 +27,66 @@ static bool value_write(struct json_writer *writer, struct bytes encoded)
         return true;
     }
     return json_pack(writer, encoded);
+}
+
+/* An array or object that is being written. */
+struct nesting {
+    bool is_map;
+    uint32_t left;
+};
+
+/* Writes the value at the cursor, or opens it where it holds others. */
+static bool value_begin(struct json_writer *writer, struct pack_cursor *cursor, struct nesting *nestings, uint32_t *depth)
+{
+    struct pack_cursor start = *cursor;
+    struct pack_value value;
+    struct bytes encoded;
+    if (!pack_read(&start, &value)) {
+        return false;
+    }
+    if (value.type != PACK_MAP && value.type != PACK_ARRAY) {
+        return pack_read_raw(cursor, &encoded) && scalar_write(writer, encoded);
+    }
+    if (*depth == PACK_DEPTH_MAX) {
+        return false;
+    }
+    *cursor = start;
+    nestings[*depth] = (struct nesting){value.type == PACK_MAP, value.as.count};
+    *depth += 1;
+    if (value.type == PACK_MAP) {
+        json_begin_object(writer);
+    } else {
+        json_begin_array(writer);
+    }
+    return true;
+}
+
+/* As json_pack(), but with ids wherever they are. False where the value is not well-formed. */
+static bool value_write(struct json_writer *writer, struct bytes encoded)
+{
+    struct pack_cursor cursor = pack_cursor_on(encoded);
+    struct nesting nestings[PACK_DEPTH_MAX];
+    uint32_t depth = 0;
+    bool is_good = value_begin(writer, &cursor, nestings, &depth);
+    while (is_good && depth > 0) {
+        struct nesting *nesting = &nestings[depth - 1];
+        struct bytes key;
+        if (nesting->left == 0 && nesting->is_map) {
+            json_end_object(writer);
+            depth--;
+        } else if (nesting->left == 0) {
+            json_end_array(writer);
+            depth--;
+        } else {
+            nesting->left--;
+            is_good = !nesting->is_map || pack_read_text(&cursor, &key);
+            if (is_good && nesting->is_map) {
+                json_key_bytes(writer, key);
+            }
+            is_good = is_good && value_begin(writer, &cursor, nestings, &depth);
+        }
+    }
+    return is_good;
 }
 
 static enum status record_write(struct json_writer *writer, const struct record *record)

@@ -3,10 +3,8 @@
 
 #include "api/json.h"
 #include "tools/client.h"
-#include "tools/document.h"
+#include "tools/answer.h"
 #include "tools/terminal.h"
-
-#define SCOPES_MAX 16u
 
 struct token_options {
     struct client_options client;
@@ -115,7 +113,7 @@ static enum exit_code create_run(const struct command *command, int count, char 
         code = call_failed(&call, status);
     } else if (options.json) {
         document_print(&call.arena, token);
-    } else if (document_text(token, "token", &secret)) {
+    } else if (answer_text(token, "token", &secret)) {
         (void)printf("%.*s\n", (int)secret.size, (const char *)secret.data);
         note("this secret is shown once: keep it now");
     }
@@ -130,23 +128,23 @@ static void token_print(struct bytes token)
     struct bytes id = {NULL, 0};
     struct bytes name = {NULL, 0};
     struct bytes time = {NULL, 0};
-    (void)document_text(token, "id", &id);
-    (void)document_text(token, "name", &name);
+    (void)answer_text(token, "id", &id);
+    (void)answer_text(token, "name", &name);
     (void)printf("%.*s  ", (int)id.size, (const char *)id.data);
     print_padded(name, 20);
-    const bool is_revoked = document_text(token, "revoked_at", &time);
-    const bool is_dated = is_revoked || document_text(token, "expires_at", &time);
+    const bool is_revoked = answer_text(token, "revoked_at", &time);
+    const bool is_dated = is_revoked || answer_text(token, "expires_at", &time);
     char state[64] = "active";
     if (is_dated) {
         (void)snprintf(state, sizeof(state), "%s %.*s", is_revoked ? "revoked" : "until", (int)time.size,
                        (const char *)time.data);
     }
     (void)printf("  %-32s ", state);
-    struct document_items scopes = document_items(token, "scopes");
+    struct answer_items scopes = answer_items(token, "scopes");
     struct bytes item;
-    for (const char *comma = ""; document_next(&scopes, &item); comma = ",") {
+    for (const char *comma = ""; answer_next(&scopes, &item); comma = ",") {
         struct bytes scope = {NULL, 0};
-        (void)document_text(item, "", &scope);
+        (void)answer_text(item, "", &scope);
         (void)printf("%s%.*s", comma, (int)scope.size, (const char *)scope.data);
     }
     (void)printf("\n");
@@ -163,17 +161,17 @@ static enum status list_print(struct token_call *call, bool json)
         if (status != STATUS_OK) {
             return status;
         }
-        struct document_items tokens = document_items(page, "tokens");
+        struct answer_items tokens = answer_items(page, "tokens");
         struct bytes token;
         struct bytes cursor = {NULL, 0};
-        while (document_next(&tokens, &token)) {
+        while (answer_next(&tokens, &token)) {
             if (json) {
                 document_print(&call->arena, token);
             } else {
                 token_print(token);
             }
         }
-        path = document_text(page, "next_cursor", &cursor)
+        path = answer_text(page, "next_cursor", &cursor)
                    ? arena_format(&call->arena, "/tokens?limit=500&cursor=%.*s", (int)cursor.size,
                                   (const char *)cursor.data)
                    : NULL;

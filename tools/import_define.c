@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "api/json.h"
-#include "tools/document.h"
+#include "tools/answer.h"
 #include "tools/import.h"
 #include "tools/terminal.h"
 
@@ -15,7 +15,7 @@
 static bool text_is(struct bytes document, const char *path, struct bytes wanted)
 {
     struct bytes text = {NULL, 0};
-    return document_text(document, path, &text) && bytes_equal(text, wanted);
+    return answer_text(document, path, &text) && bytes_equal(text, wanted);
 }
 
 /* Does this metric show what the column would? Then a second one would only count the same again. */
@@ -24,20 +24,20 @@ static bool metric_fits(const struct import_source *source, struct bytes metric)
     const bool is_value = source->property.size != 0;
     const bool same_shape =
         text_is(metric, "type", bytes_of_text(is_value ? "mean" : "proportion")) &&
-        text_is(metric, "event_type", source->event_type) && document_items(metric, "filters").left == 0;
+        text_is(metric, "event_type", source->event_type) && answer_items(metric, "filters").left == 0;
     return same_shape && (!is_value || (text_is(metric, "property", source->property) &&
                                         text_is(metric, "aggregation", bytes_of_text("sum"))));
 }
 
 static void metrics_match(struct import *import, struct bytes page)
 {
-    struct document_items items = document_items(page, "metric_definitions");
+    struct answer_items items = answer_items(page, "metric_definitions");
     struct bytes metric;
-    while (document_next(&items, &metric)) {
+    while (answer_next(&items, &metric)) {
         for (uint32_t i = 0; i < import->source_count; i++) {
             struct import_source *source = &import->sources[i];
             struct bytes name = {NULL, 0};
-            if (source->metric[0] == '\0' && metric_fits(source, metric) && document_text(metric, "name", &name)) {
+            if (source->metric[0] == '\0' && metric_fits(source, metric) && answer_text(metric, "name", &name)) {
                 (void)snprintf(source->metric, sizeof(source->metric), "%.*s", (int)name.size, (const char *)name.data);
             }
         }
@@ -56,7 +56,7 @@ static enum status metrics_find(struct import *import, struct error *error)
         }
         metrics_match(import, page);
         struct bytes cursor = {NULL, 0};
-        path = document_text(page, "next_cursor", &cursor)
+        path = answer_text(page, "next_cursor", &cursor)
                    ? arena_format(&import->arena, "/metric-definitions?limit=500&cursor=%.*s", (int)cursor.size,
                                   (const char *)cursor.data)
                    : NULL;
@@ -216,9 +216,9 @@ static enum status experiment_make(struct import *import, struct error *error, s
 
 static bool list_has(struct bytes experiment, const char *path, const char *member, struct bytes wanted)
 {
-    struct document_items items = document_items(experiment, path);
+    struct answer_items items = answer_items(experiment, path);
     struct bytes item;
-    while (document_next(&items, &item)) {
+    while (answer_next(&items, &item)) {
         if (text_is(item, member, wanted)) {
             return true;
         }
@@ -248,11 +248,11 @@ static enum status experiment_extend(struct import *import, struct error *error,
     json_begin_object(&writer);
     json_key(&writer, "metrics");
     json_begin_array(&writer);
-    struct document_items items = document_items(experiment, "metrics");
+    struct answer_items items = answer_items(experiment, "metrics");
     struct bytes item;
-    while (document_next(&items, &item)) {
+    while (answer_next(&items, &item)) {
         struct bytes name = {NULL, 0};
-        if (document_text(item, "", &name)) {
+        if (answer_text(item, "", &name)) {
             json_text_bytes(&writer, name);
         }
     }
@@ -281,7 +281,7 @@ static enum status times_settle(struct import *import, struct bytes experiment, 
 {
     struct bytes created = {NULL, 0};
     int64_t assigned_us = import->assigned_at_us;
-    if (assigned_us == 0 && (!document_text(experiment, "created_at", &created) ||
+    if (assigned_us == 0 && (!answer_text(experiment, "created_at", &created) ||
                              timestamp_parse(created, &assigned_us) != STATUS_OK)) {
         return error_set(error, STATUS_UNSUPPORTED, "the server does not say when the experiment was made");
     }

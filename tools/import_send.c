@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "api/json.h"
-#include "tools/document.h"
+#include "tools/answer.h"
 #include "tools/import.h"
 #include "tools/terminal.h"
 
@@ -44,9 +44,9 @@ static void conflict_show(struct sending *sending, struct bytes answer)
     struct bytes user = {NULL, 0};
     struct bytes variant = {NULL, 0};
     struct bytes assigned_at = {NULL, 0};
-    (void)document_text(answer, "user_id", &user);
-    (void)document_text(answer, "variant", &variant);
-    (void)document_text(answer, "assigned_at", &assigned_at);
+    (void)answer_text(answer, "user_id", &user);
+    (void)answer_text(answer, "variant", &variant);
+    (void)answer_text(answer, "assigned_at", &assigned_at);
     if (sending->faults_shown++ < FAULTS_SHOWN) {
         note("user '%.*s' keeps '%.*s' of %.*s: the file says otherwise", (int)user.size, (const char *)user.data,
              (int)variant.size, (const char *)variant.data, (int)assigned_at.size, (const char *)assigned_at.data);
@@ -56,16 +56,16 @@ static void conflict_show(struct sending *sending, struct bytes answer)
 static void assignments_count(struct sending *sending, struct bytes reply)
 {
     struct import *import = sending->import;
-    struct document_items items = document_items(reply, "assignments");
+    struct answer_items items = answer_items(reply, "assignments");
     struct bytes answer;
     struct bytes variant;
-    while (document_next(&items, &answer)) {
-        if (!document_text(answer, "variant", &variant)) {
+    while (answer_next(&items, &answer)) {
+        if (!answer_text(answer, "variant", &variant)) {
             import->refused++;
-        } else if (document_is_true(answer, "conflict")) {
+        } else if (answer_is_true(answer, "conflict")) {
             import->conflicts++;
             conflict_show(sending, answer);
-        } else if (document_is_true(answer, "new")) {
+        } else if (answer_is_true(answer, "new")) {
             import->assigned_new++;
         } else {
             import->assigned_before++;
@@ -76,15 +76,15 @@ static void assignments_count(struct sending *sending, struct bytes reply)
 static void events_count(struct sending *sending, struct bytes reply)
 {
     struct import *import = sending->import;
-    import->events_accepted += document_count(reply, "accepted");
-    import->events_duplicate += document_count(reply, "duplicates");
-    import->events_rejected += document_count(reply, "rejected");
-    struct document_items items = document_items(reply, "errors");
+    import->events_accepted += answer_count(reply, "accepted");
+    import->events_duplicate += answer_count(reply, "duplicates");
+    import->events_rejected += answer_count(reply, "rejected");
+    struct answer_items items = answer_items(reply, "errors");
     struct bytes item;
-    while (document_next(&items, &item) && sending->faults_shown < FAULTS_SHOWN) {
-        const uint64_t index = document_count(item, "index");
+    while (answer_next(&items, &item) && sending->faults_shown < FAULTS_SHOWN) {
+        const uint64_t index = answer_count(item, "index");
         struct bytes message = {NULL, 0};
-        (void)document_text(item, "message", &message);
+        (void)answer_text(item, "message", &message);
         sending->faults_shown++;
         note("%s, line %llu: %.*s", import->path,
              (unsigned long long)(index < sending->event_count ? sending->event_lines[index] : 0), (int)message.size,
@@ -153,9 +153,9 @@ static enum status events_send(struct sending *sending)
     struct bytes code = {NULL, 0};
     enum status status = client_send(sending->import->client, &request, sending->error, &reply);
     const bool is_answer = status == STATUS_OK || status == STATUS_INVALID;
-    if (is_answer && document_read(&sending->reply_arena, reply.body, NULL, &document) == STATUS_OK) {
+    if (is_answer && answer_read(&sending->reply_arena, reply.body, NULL, &document) == STATUS_OK) {
         /* Where every event of the batch was refused the answer is an error, but it counts them all the same. */
-        const bool is_count = status == STATUS_OK || (document_text(document, "code", &code) &&
+        const bool is_count = status == STATUS_OK || (answer_text(document, "code", &code) &&
                                                       bytes_equal_text(code, "all_events_rejected"));
         if (is_count) {
             events_count(sending, document);

@@ -69,7 +69,8 @@ static bool explain_group(int count, char **arguments)
                 (void)complain(EXIT_USAGE, "there is no command '%s %s'", arguments[0], arguments[1]);
             }
             is_group = true;
-            (void)fprintf(stderr, "  assay %s %s\n      %s\n", name, commands[i]->arguments, commands[i]->summary);
+            (void)fprintf(stderr, "  assay %s%s%s\n      %s\n", name, commands[i]->arguments[0] != '\0' ? " " : "",
+                          commands[i]->arguments, commands[i]->summary);
         }
     }
     return is_group;
@@ -118,7 +119,7 @@ int main(int count, char **arguments)
         }
     }
     if (explain_group(count - 1, arguments + 1)) {
-        return EXIT_USAGE;
+        return count > 2 && strcmp(arguments[2], "--help") == 0 ? EXIT_GOOD : EXIT_USAGE;
     }
     return (int)refuse_unknown(arguments[1]);
 }

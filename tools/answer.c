@@ -1,9 +1,9 @@
-/* document.c: see document.h. */
-#include "tools/document.h"
+/* answer.c: see answer.h. */
+#include "tools/answer.h"
 
 #include "api/json.h"
 
-enum status document_read(struct arena *arena, struct bytes json, struct error *error, struct bytes *out_document)
+enum status answer_read(struct arena *arena, struct bytes json, struct error *error, struct bytes *out_document)
 {
     /* The longest a value grows is from "1e1" to a double. */
     const size_t capacity = json.size * 3 + 64;
@@ -43,7 +43,7 @@ static bool member_find(struct bytes map, struct bytes name, struct bytes *out_v
     return false;
 }
 
-bool document_find(struct bytes document, const char *path, struct bytes *out_value)
+bool answer_find(struct bytes document, const char *path, struct bytes *out_value)
 {
     struct bytes value = document;
     while (*path != '\0') {
@@ -57,21 +57,21 @@ bool document_find(struct bytes document, const char *path, struct bytes *out_va
     return true;
 }
 
-bool document_text(struct bytes document, const char *path, struct bytes *out_text)
+bool answer_text(struct bytes document, const char *path, struct bytes *out_text)
 {
     struct bytes value;
-    if (!document_find(document, path, &value)) {
+    if (!answer_find(document, path, &value)) {
         return false;
     }
     struct pack_cursor cursor = pack_cursor_on(value);
     return pack_read_text(&cursor, out_text);
 }
 
-bool document_number(struct bytes document, const char *path, double *out_number)
+bool answer_number(struct bytes document, const char *path, double *out_number)
 {
     struct bytes encoded;
     struct pack_value value;
-    if (!document_find(document, path, &encoded)) {
+    if (!answer_find(document, path, &encoded)) {
         return false;
     }
     struct pack_cursor cursor = pack_cursor_on(encoded);
@@ -103,33 +103,33 @@ bool document_number(struct bytes document, const char *path, double *out_number
     return false;
 }
 
-uint64_t document_count(struct bytes document, const char *path)
+uint64_t answer_count(struct bytes document, const char *path)
 {
     struct bytes encoded;
     uint64_t count = 0;
-    if (document_find(document, path, &encoded)) {
+    if (answer_find(document, path, &encoded)) {
         struct pack_cursor cursor = pack_cursor_on(encoded);
         (void)pack_read_uint(&cursor, &count);
     }
     return count;
 }
 
-bool document_is_true(struct bytes document, const char *path)
+bool answer_is_true(struct bytes document, const char *path)
 {
     struct bytes encoded;
     bool value = false;
-    if (document_find(document, path, &encoded)) {
+    if (answer_find(document, path, &encoded)) {
         struct pack_cursor cursor = pack_cursor_on(encoded);
         (void)pack_read_bool(&cursor, &value);
     }
     return value;
 }
 
-struct document_items document_items(struct bytes document, const char *path)
+struct answer_items answer_items(struct bytes document, const char *path)
 {
-    struct document_items items = {{NULL, NULL, false}, 0};
+    struct answer_items items = {{NULL, NULL, false}, 0};
     struct bytes encoded;
-    if (document_find(document, path, &encoded)) {
+    if (answer_find(document, path, &encoded)) {
         items.cursor = pack_cursor_on(encoded);
         if (!pack_read_array(&items.cursor, &items.left)) {
             items.left = 0;
@@ -138,7 +138,7 @@ struct document_items document_items(struct bytes document, const char *path)
     return items;
 }
 
-bool document_next(struct document_items *items, struct bytes *out_item)
+bool answer_next(struct answer_items *items, struct bytes *out_item)
 {
     if (items->left == 0) {
         return false;
@@ -147,11 +147,11 @@ bool document_next(struct document_items *items, struct bytes *out_item)
     return pack_read_raw(&items->cursor, out_item);
 }
 
-struct document_items document_members(struct bytes document, const char *path)
+struct answer_items answer_members(struct bytes document, const char *path)
 {
-    struct document_items members = {{NULL, NULL, false}, 0};
+    struct answer_items members = {{NULL, NULL, false}, 0};
     struct bytes encoded;
-    if (document_find(document, path, &encoded)) {
+    if (answer_find(document, path, &encoded)) {
         members.cursor = pack_cursor_on(encoded);
         if (!pack_read_map(&members.cursor, &members.left)) {
             members.left = 0;
@@ -160,7 +160,7 @@ struct document_items document_members(struct bytes document, const char *path)
     return members;
 }
 
-bool document_next_member(struct document_items *members, struct bytes *out_name, struct bytes *out_value)
+bool answer_next_member(struct answer_items *members, struct bytes *out_name, struct bytes *out_value)
 {
     if (members->left == 0) {
         return false;
