@@ -9,7 +9,7 @@
 #include <openssl/sha.h>
 #include <xxhash.h>
 
-#include "api/http.h"
+#include "api/routes.h"
 #include "engine/limits.h"
 
 #define CACHE_SLOTS 256u /* power of two */

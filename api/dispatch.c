@@ -11,7 +11,7 @@
 #define ZLIB_CONST /* its input is const */
 #include <zlib.h>
 
-#include "api/http.h"
+#include "api/routes.h"
 #include "engine/limits.h"
 
 #define HEAD_SIZE_MAX    (16u * 1024)

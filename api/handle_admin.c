@@ -4,7 +4,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "api/http.h"
+#include "api/routes.h"
 #include "api/server.h"
 
 void handle_health(struct call *call)

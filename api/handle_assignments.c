@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "api/handler.h"
+#include "api/routes.h"
 #include "engine/assign.h"
 #include "engine/timestamp.h"
 

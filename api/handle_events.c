@@ -3,6 +3,7 @@
 
 #include "api/event_parser.h"
 #include "api/handler.h"
+#include "api/routes.h"
 
 struct events_work {
     struct event_batch batch;

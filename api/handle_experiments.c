@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "api/handler.h"
+#include "api/routes.h"
 #include "engine/layer.h"
 
 #define IDEMPOTENCY_KEY_MAX 255u

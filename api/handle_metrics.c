@@ -4,6 +4,7 @@
  * so the built-in ones are replaced, too.
  */
 #include "api/handler.h"
+#include "api/routes.h"
 
 /* How often a change that lost against another is tried on the newest version. */
 #define ATTEMPTS_MAX 32u

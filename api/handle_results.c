@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "api/handler.h"
+#include "api/routes.h"
 #include "api/results.h"
 #include "engine/timestamp.h"
 

@@ -1,5 +1,6 @@
 /* handle_tokens.c: tokens: made, listed, revoked. A secret is in one answer and nowhere else. */
 #include "api/handler.h"
+#include "api/routes.h"
 
 /* What of a write must outlive the wait for the engine. */
 struct token_write {

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "api/http.h"
+#include "api/routes.h"
 #include "api/server.h"
 
 enum exit_code {

@@ -3,7 +3,7 @@
  * To add a route: a row here, a handler in the handle_....c of its noun, a line in the API's description. Rows of one
  * path stand together; {...} matches one piece of the path, not empty, and is handed over decoded.
  */
-#include "api/http.h"
+#include "api/routes.h"
 
 // clang-format off
 const struct route routes[] = {

@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#include "api/http.h"
+#include "api/routes.h"
 #include "engine/limits.h"
 
 static char directory[64];

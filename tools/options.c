@@ -181,5 +181,6 @@ bool options_read(const struct command *command, const struct option_row *rows, 
         (void)complain(EXIT_USAGE, "%s needs %s; see: assay %s --help", command->name, operands->what, command->name);
         return false;
     }
+    *out_exit = EXIT_GOOD;
     return true;
 }

@@ -1,0 +1,67 @@
+/* routes.h: which handler answers which method and path, and who may call it.
+ *
+ * A route is a row of the table in routes.c: to add an endpoint, add a row, its handler in the handle_*.c of its noun, and its
+ * line in docs/api.md (a test demands it). A row without a scope that is not public fails the tests.
+ */
+#ifndef ASSAY_API_ROUTES_H
+#define ASSAY_API_ROUTES_H
+
+#include "api/http.h"
+
+/* One route: a row of the table in routes.c. */
+struct route {
+    enum http_method method;
+    const char *pattern; /* "/experiments/{id}/assignment/{user_id}" */
+    unsigned scope;      /* enum token_scope; 0 only where is_public */
+    bool is_public;
+    bool is_write; /* refused with 503 before the body is looked at while the engine cannot take writes */
+    void (*handle)(struct call *call);
+    const char *summary; /* one line, for the documentation */
+};
+
+extern const struct route routes[];
+extern const size_t route_count;
+
+/* "GET" and so on; 0 for a method of no route. HEAD is GET: the server leaves the body out. */
+enum http_method http_method_parse(struct bytes name);
+
+/* The route of a method and path, with call->parameters filled. Replies 404 or 405 (with Allow) and returns NULL where
+ * there is none. */
+const struct route *route_find(struct call *call);
+
+/* Checks the Authorization header (of which there must be one at most) against the catalog: fills call->token and
+ * call->scopes. Replies 401 or 403 and returns false where the route is not for this caller. */
+bool auth_check(struct call *call, const struct route *route, struct bytes authorization);
+/* A new secret ("assay_" and 43 characters of base64url over 32 random bytes) and its SHA-256. */
+#define AUTH_SECRET_SIZE 64
+void auth_secret_make(struct engine *engine, char out_secret[AUTH_SECRET_SIZE], uint8_t out_digest[TOKEN_DIGEST_SIZE]);
+
+/* Handlers, one file a noun. */
+void handle_experiment_create(struct call *call);
+void handle_experiment_list(struct call *call);
+void handle_experiment_get(struct call *call);
+void handle_experiment_patch(struct call *call);
+void handle_experiment_archive(struct call *call);
+void handle_experiment_history(struct call *call);
+void handle_assignment_get(struct call *call);
+void handle_assignment_post(struct call *call);
+void handle_assignment_bulk(struct call *call);
+void handle_assignment_everywhere(struct call *call);
+void handle_assignment_list(struct call *call);
+void handle_events_post(struct call *call);
+void handle_metric_create(struct call *call);
+void handle_metric_list(struct call *call);
+void handle_metric_get(struct call *call);
+void handle_metric_patch(struct call *call);
+void handle_metric_archive(struct call *call);
+void handle_results_get(struct call *call);
+void handle_power_get(struct call *call);
+void handle_token_create(struct call *call);
+void handle_token_list(struct call *call);
+void handle_token_revoke(struct call *call);
+void handle_health(struct call *call);
+void handle_ready(struct call *call);
+void handle_prometheus(struct call *call);
+void handle_status(struct call *call);
+
+#endif
