@@ -77,24 +77,39 @@ static struct bytes bearer_text(struct bytes authorization)
     return bytes_of(authorization.data + size, authorization.size - size);
 }
 
+static bool brings_api_key(const struct call *call, const struct call_input *input)
+{
+    return call->dialect != NULL && call->dialect->takes_api_key &&
+           input->authorization.size == 0 && input->api_key.size != 0;
+}
+
+/* The token as the caller brings it; empty where it cannot be one. */
+static struct bytes token_text(const struct call *call, const struct call_input *input)
+{
+    if (!brings_api_key(call, input)) {
+        return bearer_text(input->authorization);
+    }
+    return input->api_key.size <= LIMIT_HEADER_TOKEN ? input->api_key : bytes_of(NULL, 0);
+}
+
 static bool token_is_active(const struct token *token, int64_t now_us)
 {
     return token->revoked_at_us == 0 &&
            (token->expires_at_us == 0 || now_us < token->expires_at_us);
 }
 
-bool auth_check(struct call *call, const struct route *route, struct bytes authorization)
+bool auth_check(struct call *call, const struct route *route, const struct call_input *input)
 {
     if (route->is_public) {
         return true;
     }
-    if (authorization.size == 0) {
+    if (input->authorization.size == 0 && !brings_api_key(call, input)) {
         call_header(call, "www-authenticate", "Bearer");
         call_reply_problem(call, 401, "token_missing",
                            "send the header 'Authorization: Bearer <token>'");
         return false;
     }
-    const struct bytes text = bearer_text(authorization);
+    const struct bytes text = token_text(call, input);
     const uint32_t index = text.size != 0 ? token_find(call, text) : CATALOG_NONE;
     const struct token *token =
         index != CATALOG_NONE ? call->catalog->tokens[index]->current : NULL;

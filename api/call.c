@@ -1,7 +1,7 @@
 /* call.c: replies, queries, documents and engine work: what every handler needs. See http.h. */
 #include <stdio.h>
 
-#include "api/http.h"
+#include "api/routes.h"
 #include "engine/limits.h"
 
 /* The titles of RFC 9110, and of RFC 4918 for 507. */
@@ -61,6 +61,10 @@ static void send_out_of_memory(struct call *call)
         "{\"type\":\"about:blank\",\"title\":\"Internal Server Error\",\"status\":500,"
         "\"detail\":\"memory is out\",\"code\":\"out_of_memory\","
         "\"message\":\"memory is out\"}";
+    if (call->dialect != NULL) {
+        send_reply(call, 500, "application/json", bytes_of_text(call->dialect->out_of_memory));
+        return;
+    }
     send_reply(call, 500, "application/problem+json", bytes_of(text, sizeof(text) - 1));
 }
 
@@ -94,6 +98,16 @@ void call_header(struct call *call, const char *name, const char *value)
     assert(call->header_count < HTTP_RESPONSE_HEADERS);
     call->headers[call->header_count] = (struct http_header){name, value};
     call->header_count++;
+}
+
+/* Refuses in the words of the path's dialect, if it has one. */
+static bool dialect_refused(struct call *call, int status, const char *code, const char *detail)
+{
+    if (call->dialect == NULL) {
+        return false;
+    }
+    call->dialect->refuse(call, status, code, detail);
+    return true;
 }
 
 /* Opens a problem's object with the members that all of them have. The type is about:blank: `code` tells problems
@@ -132,6 +146,9 @@ void call_reply_problem(struct call *call, int status, const char *code, const c
     va_start(arguments, detail_format);
     (void)vsnprintf(detail, sizeof(detail), detail_format, arguments);
     va_end(arguments);
+    if (dialect_refused(call, status, code, detail)) {
+        return;
+    }
     struct json_writer writer = problem_begin(call, status, code, detail);
     problem_end(call, status, &writer);
 }
@@ -139,6 +156,16 @@ void call_reply_problem(struct call *call, int status, const char *code, const c
 void call_reply_field_errors(struct call *call, int status, const char *code,
                              const struct field_errors *errors, const char *detail)
 {
+    /* Many clients show only this text: where there is one fault, it says it. */
+    const struct field_error *only = errors->count == 1 ? &errors->items[0] : NULL;
+    const char *told = only == NULL ? NULL
+                       : only->path[0] == '\0'
+                           ? only->message
+                           : arena_format(&call->arena, "%s: %s", only->path, only->message);
+    detail = told != NULL ? told : detail;
+    if (dialect_refused(call, status, code, detail)) {
+        return;
+    }
     struct json_writer writer = problem_begin(call, status, code, detail);
     json_key(&writer, "errors");
     json_begin_array(&writer);
@@ -162,6 +189,9 @@ static void reply_malformed(struct call *call, const char *code, const char *mes
 {
     char detail[512];
     (void)snprintf(detail, sizeof(detail), "%s, at byte %zu of the body", message, offset);
+    if (dialect_refused(call, 400, code, detail)) {
+        return;
+    }
     struct json_writer writer = problem_begin(call, 400, code, detail);
     json_key(&writer, "offset");
     json_uint(&writer, offset);
@@ -496,8 +526,7 @@ static bool document_from_json(struct call *call, struct bytes *out_document)
         return false;
     }
     if (!json_at_end(&reader)) {
-        reply_malformed(call, "json_syntax", "something follows the JSON value",
-                        (size_t)(reader.at - reader.text));
+        call_reply_json_fault(call, &reader);
         return false;
     }
     if (writer.overflow) {

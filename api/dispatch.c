@@ -1,5 +1,6 @@
 /* dispatch.c: from a request as it came to its handler: every check on the way, in order.
  *
+ *   origin       204        a browser's preflight is answered here, where its page may call (cors.h)
  *   framing      400, 431   a head that two parsers could read in two ways is refused whole
  *   target       400, 414   call_set_target()
  *   route        404, 405   route_find()
@@ -218,8 +219,10 @@ static bool body_take(struct call *call, const struct call_input *input)
 /* Headers that a handler may want after it has waited for the engine, when the request may be gone. */
 static bool headers_keep(struct call *call, const struct call_input *input)
 {
-    const struct bytes from[] = {input->accept, input->if_match, input->idempotency_key};
-    struct bytes *const into[] = {&call->accept, &call->if_match, &call->idempotency_key};
+    const struct bytes from[] = {input->accept, input->if_match, input->if_none_match,
+                                 input->idempotency_key};
+    struct bytes *const into[] = {&call->accept, &call->if_match, &call->if_none_match,
+                                  &call->idempotency_key};
     for (size_t i = 0; i < COUNT_OF(from); i++) {
         const char *copy = from[i].size != 0 ? arena_copy(&call->arena, from[i]) : "";
         if (copy == NULL) {
@@ -235,14 +238,21 @@ void call_run(struct call *call, const struct call_input *input)
 {
     call->method = http_method_parse(input->method);
     call->token = CATALOG_NONE;
+    call->dialect = dialect_find(input->target); /* for what is refused before the path is known */
+    const bool is_preflight = cors_begin(call, input);
     if (!head_check(call, input) || !call_set_target(call, input->target)) {
+        return;
+    }
+    call->dialect = dialect_find(call->path);
+    if (is_preflight) {
+        call_reply_empty(call, 204);
         return;
     }
     const struct route *route = route_find(call);
     if (route == NULL) {
         return;
     }
-    if (auth_check(call, route, input->authorization) && engine_check(call, route) &&
+    if (auth_check(call, route, input) && engine_check(call, route) &&
         media_type_check(call, input) && body_take(call, input) && headers_keep(call, input)) {
         route->handle(call);
     }

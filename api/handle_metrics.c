@@ -40,55 +40,14 @@ static const struct metric *metric_at(const struct call *call, uint32_t index)
 
 /* JSON. */
 
-static void write_value(struct json_writer *writer, const struct pack_value *value)
-{
-    switch (value->type) {
-    case PACK_TEXT:
-        json_text_bytes(writer, value->as.bytes);
-        return;
-    case PACK_BOOL:
-        json_bool(writer, value->as.boolean);
-        return;
-    case PACK_INT:
-        json_int(writer, value->as.integer);
-        return;
-    case PACK_UINT:
-        json_uint(writer, value->as.natural);
-        return;
-    case PACK_DOUBLE:
-        json_double(writer, value->as.number);
-        return;
-    case PACK_MILLIONTHS:
-        json_millionths(writer, value->as.integer);
-        return;
-    case PACK_NIL:
-    case PACK_BIN:
-    case PACK_ARRAY:
-    case PACK_MAP:
-    case PACK_EXT:
-        break;
-    }
-    json_null(writer); /* rule_values hold texts, numbers and booleans */
-}
-
 static void write_filter(struct json_writer *writer, const struct metric_filter *filter)
 {
-    bool is_list = filter->operation == RULE_IN || filter->operation == RULE_NOT_IN;
     json_begin_object(writer);
     json_key(writer, "property");
     json_text_bytes(writer, filter->property);
     json_key(writer, "op");
     json_text(writer, rule_operator_name(filter->operation));
-    json_key(writer, is_list ? "values" : "value");
-    if (is_list) {
-        json_begin_array(writer);
-    }
-    for (uint32_t i = 0; i < (is_list ? filter->values.count : 1); i++) {
-        write_value(writer, &filter->values.items[i]);
-    }
-    if (is_list) {
-        json_end_array(writer);
-    }
+    handler_write_operand(writer, filter->operation, &filter->values);
     json_end_object(writer);
 }
 

@@ -278,11 +278,12 @@ static bool same_weights(const struct experiment *one, const struct experiment *
 }
 
 /* Was an earlier version that took users split otherwise than this one? */
-static bool weights_changed(const struct catalog_experiment *at)
+static bool weights_changed(const struct catalog_experiment *at, uint32_t first_version)
 {
     const struct experiment *experiment = at->current;
     for (at = at->previous; at != NULL; at = at->previous) {
-        if (at->current->status == EXPERIMENT_RUNNING && !same_weights(at->current, experiment)) {
+        bool was_used = first_version != 0 && at->current->version >= first_version;
+        if (was_used && at->current->status == EXPERIMENT_RUNNING && !same_weights(at->current, experiment)) {
             return true;
         }
     }
@@ -310,8 +311,10 @@ static void results_reply(struct call *call, const struct results_request *reque
     for (uint32_t i = 0; i < request->metric_count; i++) {
         metrics[i] = call->catalog->metrics[request->metrics[i]]->current;
     }
-    bool is_running = definition->current->status == EXPERIMENT_RUNNING;
-    enum results_test test = is_running ? RESULTS_TEST_SEQUENTIAL : RESULTS_TEST_WELCH;
+    /* Until it is over, somebody may look again: pausing does not make one look of many. */
+    bool is_over = definition->current->status == EXPERIMENT_COMPLETED ||
+                   definition->current->status == EXPERIMENT_ARCHIVED;
+    enum results_test test = is_over ? RESULTS_TEST_WELCH : RESULTS_TEST_SEQUENTIAL;
     struct results_question question = {
         .experiment = definition->current,
         .metrics = metrics,
@@ -324,7 +327,7 @@ static void results_reply(struct call *call, const struct results_request *reque
         .test = request->has_test ? request->test : test,
         .correction = request->correction,
         .series = request->query.series,
-        .weights_changed = weights_changed(definition),
+        .weights_changed = weights_changed(definition, request->data.first_version),
     };
     struct results results;
     if (results_compute(&question, &call->arena, &results) != STATUS_OK) {

@@ -105,8 +105,9 @@ static void token_created(struct call *call)
 
 void handle_token_create(struct call *call)
 {
+    static const char *const names[] = {NULL};
     struct bytes document;
-    if (!call_document(call, &document)) {
+    if (!call_query_only(call, names) || !call_document(call, &document)) {
         return;
     }
     if (call->catalog->token_count >= LIMIT_TOKENS) {

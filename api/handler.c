@@ -179,6 +179,58 @@ const char *handler_text_fault(struct bytes text, size_t limit)
     return !has_control(text) ? NULL : "it must not hold control characters";
 }
 
+/* Rule values hold texts, numbers and booleans. */
+static void write_value(struct json_writer *writer, const struct pack_value *value)
+{
+    switch (value->type) {
+    case PACK_TEXT:
+        json_text_bytes(writer, value->as.bytes);
+        return;
+    case PACK_BOOL:
+        json_bool(writer, value->as.boolean);
+        return;
+    case PACK_INT:
+        json_int(writer, value->as.integer);
+        return;
+    case PACK_UINT:
+        json_uint(writer, value->as.natural);
+        return;
+    case PACK_DOUBLE:
+        json_double(writer, value->as.number);
+        return;
+    case PACK_MILLIONTHS:
+        json_millionths(writer, value->as.integer);
+        return;
+    case PACK_NIL:
+    case PACK_BIN:
+    case PACK_ARRAY:
+    case PACK_MAP:
+    case PACK_EXT:
+        break;
+    }
+    json_null(writer);
+}
+
+void handler_write_operand(struct json_writer *writer, enum rule_operator operation,
+                           const struct rule_values *values)
+{
+    const enum rule_operand operand = rule_operator_operand(operation);
+    if (operand == RULE_OPERAND_NONE) {
+        return;
+    }
+    if (operand == RULE_OPERAND_VALUE) {
+        json_key(writer, "value");
+        write_value(writer, &values->items[0]);
+        return;
+    }
+    json_key(writer, "values");
+    json_begin_array(writer);
+    for (uint32_t i = 0; i < values->count; i++) {
+        write_value(writer, &values->items[i]);
+    }
+    json_end_array(writer);
+}
+
 void handler_reply_refused(struct call *call, enum status status, const struct field_errors *errors)
 {
     bool has_error = errors->count > 0;

@@ -38,6 +38,11 @@ bool handler_parse_time(const struct pack_value *value, int64_t *out_us);
 /* Why a text is no user id, event id or the like of at most `limit` bytes; NULL where it is one. */
 const char *handler_text_fault(struct bytes text, size_t limit);
 
+/* Writes "value" or "values" and what the operator of a rule or filter compares with; nothing where it compares with
+ * nothing. */
+void handler_write_operand(struct json_writer *writer, enum rule_operator operation,
+                           const struct rule_values *values);
+
 /* The reply to a definition that was refused with this status. */
 void handler_reply_refused(struct call *call, enum status status,
                            const struct field_errors *errors);

@@ -14,6 +14,7 @@
 
 #include <stdatomic.h>
 
+#include "api/cors.h"
 #include "api/json.h"
 #include "engine/arena.h"
 #include "engine/base.h"
@@ -37,6 +38,7 @@ enum content_type {
 };
 
 struct call;
+struct dialect;
 struct server;
 
 /* What the calls of one loop share. server.c has one a loop; a test has its own, with a send() that keeps the answer. */
@@ -51,6 +53,7 @@ struct api {
     const struct engine_info *info;
     const char *directory;
     int64_t started_at_us;
+    struct cors cors;
     /* Written by the loop, read by any thread. */
     atomic_uint_least64_t overload_refused;
     atomic_uint_least64_t events_received;
@@ -75,12 +78,14 @@ struct call {
     enum content_type content_type;
     struct bytes accept;
     struct bytes if_match;
+    struct bytes if_none_match;
     struct bytes idempotency_key;
     int64_t received_at_us;
     uint32_t token; /* dense index of the caller's token; CATALOG_NONE on public routes */
     unsigned scopes; /* of that token; SCOPE_ADMIN implies all */
     /* Set up by the server. */
     struct api *api;
+    const struct dialect *dialect; /* of the path, see routes.h; NULL: our own */
     struct engine *engine;
     const struct catalog *catalog; /* as of the request's start; see call_refresh_catalog() */
     /* The answer. */
@@ -106,7 +111,11 @@ struct call_input {
     struct bytes content_encoding;
     struct bytes accept;
     struct bytes if_match;
+    struct bytes if_none_match;
     struct bytes idempotency_key;
+    struct bytes api_key;          /* X-API-Key */
+    struct bytes origin;           /* of the page that a browser calls for */
+    struct bytes preflight_method; /* Access-Control-Request-Method */
     uint32_t authorization_count;
     uint32_t header_count;
     size_t head_size;          /* request line and headers */
@@ -127,7 +136,7 @@ void call_reply_empty(struct call *call, int status);
 /* Adds a response header; name and value must live as long as the call. Before the reply. */
 void call_header(struct call *call, const char *name, const char *value);
 
-/* application/problem+json. code is stable and machine-readable, detail says what to do. */
+/* application/problem+json, or what the path's dialect makes of it. code is stable and machine-readable, detail says what to do. */
 void call_reply_problem(struct call *call, int status, const char *code, const char *detail_format, ...)
     PRINTF_LIKE(4, 5);
 /* The same with a list of field errors. */

@@ -40,6 +40,9 @@ static const char help[] =
     "                      proxy with TLS in front.\n"
     "  --loops N           threads that read and answer requests (default 2, or one a processor\n"
     "                      where there are fewer)\n"
+    "  --cors-origin URL   an origin, such as https://shop.example, whose pages may call from a\n"
+    "                      browser; give it once for each. Without it, no page of another origin "
+    "may\n"
     "  --io BACKEND        auto (default), uring or sync: how the log is written\n"
     "  --help              this text\n"
     "  --version           the version\n"
@@ -60,6 +63,8 @@ struct options {
     uint16_t port;
     uint32_t loops;
     enum io_backend io_backend;
+    const char *origins[CORS_ORIGINS_MAX];
+    uint32_t origin_count;
 };
 
 static void trace(const char *format, ...) PRINTF_LIKE(1, 2);
@@ -124,6 +129,15 @@ static bool loops_parse(const char *text, struct options *options)
     return is_valid;
 }
 
+static bool origin_parse(const char *text, struct options *options)
+{
+    if (!cors_origin_is_valid(text) || options->origin_count >= CORS_ORIGINS_MAX) {
+        return false;
+    }
+    options->origins[options->origin_count++] = text;
+    return true;
+}
+
 static bool io_parse(const char *text, struct options *options)
 {
     static const char *const names[] = {
@@ -153,12 +167,13 @@ struct option_row {
 };
 
 static const struct option_row option_rows[] = {
-    {"data",    directory_parse, "a directory"                                         },
-    {"listen",  listen_parse,    "a numeric address and a port, such as 127.0.0.1:8080"},
-    {"loops",   loops_parse,     "a number from 1 to 64"                               },
-    {"io",      io_parse,        "auto, uring or sync"                                 },
-    {"help",    NULL,            help                                                  },
-    {"version", NULL,            "assayd " ASSAY_VERSION "\n"                          },
+    {"data",        directory_parse, "a directory"                                                   },
+    {"listen",      listen_parse,    "a numeric address and a port, such as 127.0.0.1:8080"          },
+    {"loops",       loops_parse,     "a number from 1 to 64"                                         },
+    {"cors-origin", origin_parse,    "scheme://host[:port] as a browser sends it, up to 64 in number"},
+    {"io",          io_parse,        "auto, uring or sync"                                           },
+    {"help",        NULL,            help                                                            },
+    {"version",     NULL,            "assayd " ASSAY_VERSION "\n"                                    },
 };
 
 /* False where the program is to end at once, with *out_exit. */
@@ -454,6 +469,7 @@ static enum exit_code serve(const struct options *options, struct engine *engine
         .host = options->host,
         .port = options->port,
         .loops = options->loops,
+        .cors = {options->origins, options->origin_count},
         .engine = engine,
         .info = info,
         .directory = options->directory,

@@ -10,7 +10,7 @@
 /* Below so many users in an arm, or in a sequential comparison as a whole, nothing is decided or it is warned: the
  * intervals rest on large samples. */
 #define USERS_FEW            100u
-#define SEQUENTIAL_USERS_MIN 100u
+#define VERDICT_USERS_MIN 30u /* in each of the two arms, for the tests that are no sequence */
 /* Below so many conversions or non-conversions in an arm the normal approximation is poor. */
 #define CONVERSIONS_FEW 10u
 
@@ -240,8 +240,10 @@ static double verdict_p(const struct results *results, const struct results_cell
 static bool is_decidable(const struct results *results, const struct results_cell *cell)
 {
     const struct results_question *question = results->question;
-    uint64_t users = cell->users + question->data->variants[question->experiment->control].users;
-    return question->test != RESULTS_TEST_SEQUENTIAL || users >= SEQUENTIAL_USERS_MIN;
+    const uint64_t control = question->data->variants[question->experiment->control].users;
+    return question->test == RESULTS_TEST_SEQUENTIAL
+               ? cell->comparison.sequential_ready
+               : cell->users >= VERDICT_USERS_MIN && control >= VERDICT_USERS_MIN;
 }
 
 static void judge(struct results *results)
@@ -380,7 +382,7 @@ static void warn_of_metric(struct results *results, uint32_t index)
              size, name);
     }
     if (metric->archived) {
-        warn(results, "%.*s is archived: events are no longer counted for it.", size, name);
+        warn(results, "%.*s is archived: it is still counted, but new experiments cannot name it.", size, name);
     }
     if (results->total_users > 0 && count == 0) {
         warn(results, "%.*s: no event \"%.*s\" was counted for it in this range.", size, name,
@@ -396,7 +398,9 @@ static void warn_of_metric(struct results *results, uint32_t index)
 static void warn_of_test(struct results *results)
 {
     if (results->status == RESULTS_INSUFFICIENT_DATA && results->has_best) {
-        warn(results, "The sequential test decides nothing below %u users.", SEQUENTIAL_USERS_MIN);
+        warn(results, "There is too little data for a verdict: the sequential test wants 50 users a variant, and of a "
+                      "proportion 25 with the event and 25 without; the other tests want %u users.",
+             VERDICT_USERS_MIN);
     }
     if (results->question->test == RESULTS_TEST_BAYESIAN &&
         results->question->experiment->status == EXPERIMENT_RUNNING) {

@@ -19,8 +19,19 @@ const struct route routes[] = {
      "Many users at once, or the import of assignments made elsewhere."},
     {HTTP_GET, "/experiments/{id}/assignments", SCOPE_RESULTS_READ, false, false, handle_assignment_list,
      "Who is in which variant."},
+    {HTTP_GET, "/experiments/{id}/explain/{user_id}", SCOPE_EXPERIMENTS_READ, false, false, handle_explain_get,
+     "Why a user gets what they get, question by question; enrols nobody."},
+    {HTTP_POST, "/experiments/{id}/evaluate", SCOPE_EXPERIMENTS_READ, false, false, handle_evaluate_post,
+     "What users would get if the experiment ran; enrols nobody."},
     {HTTP_POST, "/assignments", SCOPE_ASSIGN, false, false, handle_assignment_everywhere,
      "All running experiments for one user."},
+
+    {HTTP_POST, "/ofrep/v1/evaluate/flags/{key}", SCOPE_ASSIGN, false, false, handle_ofrep_flag,
+     "OpenFeature: which variant a user gets, as a flag's value."},
+    {HTTP_POST, "/ofrep/v1/evaluate/flags", SCOPE_ASSIGN, false, false, handle_ofrep_flags,
+     "OpenFeature: all running experiments for one user, as flags."},
+    {HTTP_POST, "/ofrep/v1/evaluate/flags/", SCOPE_ASSIGN, false, false, handle_ofrep_flags,
+     "The same: some clients put a slash behind the path."},
 
     {HTTP_POST, "/experiments", SCOPE_EXPERIMENTS_WRITE, false, true, handle_experiment_create,
      "Make an experiment."},
@@ -69,6 +80,27 @@ const struct route routes[] = {
 // clang-format on
 
 const size_t route_count = COUNT_OF(routes);
+
+static const struct dialect dialects[] = {
+    {
+        .prefix = "/ofrep/",
+        .takes_api_key = true,
+        .refuse = ofrep_refuse,
+        .out_of_memory =
+            "{\"errorCode\":\"GENERAL\",\"errorDetails\":\"memory is out\",\"metadata\":{}}",
+    },
+};
+
+const struct dialect *dialect_find(struct bytes path)
+{
+    for (size_t i = 0; i < COUNT_OF(dialects); i++) {
+        const size_t size = strlen(dialects[i].prefix);
+        if (path.size >= size && memcmp(path.data, dialects[i].prefix, size) == 0) {
+            return &dialects[i];
+        }
+    }
+    return NULL;
+}
 
 struct method_row {
     const char *name;

@@ -29,9 +29,22 @@ enum http_method http_method_parse(struct bytes name);
  * there is none. */
 const struct route *route_find(struct call *call);
 
-/* Checks the Authorization header (of which there must be one at most) against the catalog: fills call->token and
- * call->scopes. Replies 401 or 403 and returns false where the route is not for this caller. */
-bool auth_check(struct call *call, const struct route *route, struct bytes authorization);
+/* The manners of paths that are made for another project's clients. */
+struct dialect {
+    const char *prefix; /* of the paths */
+    bool takes_api_key; /* X-API-Key where there is no Authorization */
+    /* Says what call_reply_problem() was to say. */
+    void (*refuse)(struct call *call, int status, const char *code, const char *detail);
+    const char *out_of_memory; /* a whole JSON body, sent with 500 */
+};
+
+/* NULL where the path is the platform's own. */
+const struct dialect *dialect_find(struct bytes path);
+
+/* Checks the token of the Authorization header (of which there must be one at most), or of what else the dialect takes,
+ * against the catalog: fills call->token and call->scopes. Replies 401 or 403 and returns false where the route is not
+ * for this caller. */
+bool auth_check(struct call *call, const struct route *route, const struct call_input *input);
 /* A new secret ("assay_" and 43 characters of base64url over 32 random bytes) and its SHA-256. */
 #define AUTH_SECRET_SIZE 64
 void auth_secret_make(struct engine *engine, char out_secret[AUTH_SECRET_SIZE], uint8_t out_digest[TOKEN_DIGEST_SIZE]);
@@ -48,6 +61,11 @@ void handle_assignment_post(struct call *call);
 void handle_assignment_bulk(struct call *call);
 void handle_assignment_everywhere(struct call *call);
 void handle_assignment_list(struct call *call);
+void handle_explain_get(struct call *call);
+void handle_ofrep_flag(struct call *call);
+void handle_ofrep_flags(struct call *call);
+void ofrep_refuse(struct call *call, int status, const char *code, const char *detail);
+void handle_evaluate_post(struct call *call);
 void handle_events_post(struct call *call);
 void handle_metric_create(struct call *call);
 void handle_metric_list(struct call *call);

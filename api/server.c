@@ -277,12 +277,16 @@ struct wanted_header {
 };
 
 static const struct wanted_header wanted_headers[] = {
-    {"authorization",    offsetof(struct call_input, authorization)   },
-    {"content-type",     offsetof(struct call_input, content_type)    },
-    {"content-encoding", offsetof(struct call_input, content_encoding)},
-    {"accept",           offsetof(struct call_input, accept)          },
-    {"if-match",         offsetof(struct call_input, if_match)        },
-    {"idempotency-key",  offsetof(struct call_input, idempotency_key) },
+    {"authorization",                 offsetof(struct call_input, authorization)   },
+    {"content-type",                  offsetof(struct call_input, content_type)    },
+    {"content-encoding",              offsetof(struct call_input, content_encoding)},
+    {"accept",                        offsetof(struct call_input, accept)          },
+    {"if-match",                      offsetof(struct call_input, if_match)        },
+    {"if-none-match",                 offsetof(struct call_input, if_none_match)   },
+    {"idempotency-key",               offsetof(struct call_input, idempotency_key) },
+    {"x-api-key",                     offsetof(struct call_input, api_key)         },
+    {"origin",                        offsetof(struct call_input, origin)          },
+    {"access-control-request-method", offsetof(struct call_input, preflight_method)},
 };
 
 static void input_take_header(struct call_input *input, const h2o_header_t *header)
@@ -749,6 +753,7 @@ static enum status loop_start(struct server_loop *loop, struct error *error)
         .info = options->info,
         .directory = options->directory,
         .started_at_us = engine_now_us(options->engine),
+        .cors = options->cors,
     };
     const enum status status = engine_port_open(options->engine, &loop->api.port);
     if (status != STATUS_OK) {

@@ -6,6 +6,7 @@
 #ifndef ASSAY_API_SERVER_H
 #define ASSAY_API_SERVER_H
 
+#include "api/cors.h"
 #include "engine/base.h"
 #include "engine/engine.h"
 
@@ -15,6 +16,7 @@ struct server_options {
     const char *host; /* numeric address */
     uint16_t port;    /* 0: any free one */
     uint32_t loops;   /* threads; 0: 2, or fewer processors */
+    struct cors cors; /* the texts live as long as the server */
     struct engine *engine;
     /* For GET /status; may be NULL. */
     const struct engine_info *info;

@@ -12,6 +12,12 @@ struct arena_chunk {
     _Alignas(ARENA_ALIGN) uint8_t data[];
 };
 
+struct arena_end {
+    struct arena_end *next;
+    void (*end)(void *object);
+    void *object;
+};
+
 /* Under the address sanitizer, memory that nobody has taken (or that was given back) is out of
  * bounds, as it would be with malloc. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -145,14 +151,36 @@ char *arena_format(struct arena *arena, const char *format, ...)
     return text;
 }
 
+bool arena_at_end(struct arena *arena, void (*end)(void *object), void *object)
+{
+    struct arena_end *added = arena_take(arena, sizeof(*added));
+    if (added == NULL) {
+        return false;
+    }
+    *added = (struct arena_end){arena->ends, end, object};
+    arena->ends = added;
+    return true;
+}
+
+/* Ends what was added since `until`. The list lies in the arena, so this comes before anything is given back. */
+static void ends_run(struct arena *arena, const struct arena_end *until)
+{
+    while (arena->ends != until) {
+        const struct arena_end *last = arena->ends;
+        arena->ends = last->next;
+        last->end(last->object);
+    }
+}
+
 struct arena_mark arena_mark(const struct arena *arena)
 {
-    return (struct arena_mark){arena->current, arena->used};
+    return (struct arena_mark){arena->current, arena->used, arena->ends};
 }
 
 void arena_rewind(struct arena *arena, struct arena_mark mark)
 {
     struct arena_chunk *marked = mark.current;
+    ends_run(arena, mark.ends);
     if (marked != NULL) {
         forbid(marked->data + mark.used, marked->size - mark.used);
     }
@@ -168,6 +196,7 @@ void arena_rewind(struct arena *arena, struct arena_mark mark)
 
 void arena_reset(struct arena *arena, size_t keep_size)
 {
+    ends_run(arena, NULL);
     size_t kept = 0;
     struct arena_chunk **link = &arena->first;
     while (*link != NULL) {

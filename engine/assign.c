@@ -55,13 +55,18 @@ double assign_layer_point(struct bytes layer, struct bytes user_id)
 }
 
 /* In a layer the traffic is a slice of it; elsewhere a share of the experiment's own. */
-static enum assign_reason traffic_reason(const struct experiment *experiment, struct bytes user_id)
+static double traffic_point(const struct experiment *experiment, struct bytes user_id)
+{
+    return experiment->layer.size != 0 ? assign_layer_point(experiment->layer, user_id)
+                                       : assign_traffic_point(experiment->salt, user_id);
+}
+
+static enum assign_reason traffic_reason(const struct experiment *experiment, double point)
 {
     if (experiment->layer.size != 0) {
-        double point = assign_layer_point(experiment->layer, user_id) - experiment->layer_start;
-        return point >= 0 && point < experiment->traffic_allocation ? ASSIGN_SPLIT : ASSIGN_LAYER;
+        const double inside = point - experiment->layer_start;
+        return inside >= 0 && inside < experiment->traffic_allocation ? ASSIGN_SPLIT : ASSIGN_LAYER;
     }
-    double point = assign_traffic_point(experiment->salt, user_id);
     return point < experiment->traffic_allocation ? ASSIGN_SPLIT : ASSIGN_NOT_IN_TRAFFIC;
 }
 
@@ -102,10 +107,34 @@ struct assign_result assign_user(const struct experiment *experiment, struct byt
         result.reason = ASSIGN_NOT_TARGETED;
         return result;
     }
-    result.reason = traffic_reason(experiment, user_id);
+    result.reason = traffic_reason(experiment, traffic_point(experiment, user_id));
     if (result.reason != ASSIGN_SPLIT) {
         return result;
     }
     result.variant = variant_at(experiment, assign_variant_point(experiment->salt, user_id));
     return result;
+}
+
+void assign_explain(const struct experiment *experiment, struct bytes user_id,
+                    struct bytes attributes, int64_t now_us, bool as_if_open,
+                    struct assign_explanation *out_explanation)
+{
+    struct assign_explanation told = {
+        .is_open = as_if_open || is_open(experiment, now_us),
+        .traffic_point = traffic_point(experiment, user_id),
+        .variant_point = assign_variant_point(experiment->salt, user_id),
+    };
+    told.is_targeted = targeting_evaluate(&experiment->targeting, attributes, told.holds);
+    told.variant = variant_at(experiment, told.variant_point);
+    const enum assign_reason traffic = traffic_reason(experiment, told.traffic_point);
+    told.is_in_traffic = traffic == ASSIGN_SPLIT;
+    if (!told.is_open) {
+        told.result.reason = ASSIGN_NOT_RUNNING;
+    } else if (!told.is_targeted) {
+        told.result.reason = ASSIGN_NOT_TARGETED;
+    } else {
+        told.result.reason = traffic;
+    }
+    told.result.variant = told.result.reason == ASSIGN_SPLIT ? told.variant : 0;
+    *out_explanation = told;
 }

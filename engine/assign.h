@@ -35,4 +35,20 @@ double assign_layer_point(struct bytes layer, struct bytes user_id);
 struct assign_result assign_user(const struct experiment *experiment, struct bytes user_id, struct bytes attributes,
                                  int64_t now_us);
 
+/* Every question of docs/assignment.md with its answer, those behind the first "no" as well. */
+struct assign_explanation {
+    bool is_open;
+    bool is_targeted;
+    bool holds[TARGETING_NODES_MAX]; /* by the targeting's nodes */
+    bool is_in_traffic;              /* in the slice where there is a layer, else in the share */
+    double traffic_point;            /* the one that is asked: in the layer, or of the experiment's own */
+    double variant_point;
+    uint32_t variant;            /* that the point falls to */
+    struct assign_result result; /* what assign_user() says */
+};
+
+/* as_if_open: whatever the status and the schedule say. */
+void assign_explain(const struct experiment *experiment, struct bytes user_id, struct bytes attributes, int64_t now_us,
+                    bool as_if_open, struct assign_explanation *out_explanation);
+
 #endif

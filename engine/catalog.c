@@ -105,14 +105,14 @@ static void index_event_types(struct catalog_index *index, const struct catalog 
     for (uint32_t i = 0; i < catalog->metric_count; i++) {
         const struct metric *metric = catalog->metrics[i]->current;
         const uint32_t first = members;
-        bool seen = metric->archived;
+        bool seen = false;
         for (uint32_t j = 0; j < i && !seen; j++) {
             const struct metric *earlier = catalog->metrics[j]->current;
-            seen = !earlier->archived && bytes_equal(earlier->event_type, metric->event_type);
+            seen = bytes_equal(earlier->event_type, metric->event_type);
         }
         for (uint32_t j = i; j < catalog->metric_count && !seen; j++) {
             const struct metric *other = catalog->metrics[j]->current;
-            if (!other->archived && bytes_equal(other->event_type, metric->event_type)) {
+            if (bytes_equal(other->event_type, metric->event_type)) {
                 index->members[members++] = j;
             }
         }

@@ -55,7 +55,8 @@ uint32_t catalog_find_metric(const struct catalog *catalog, struct bytes name);
 uint32_t catalog_find_token(const struct catalog *catalog, const struct uuid *id);
 uint32_t catalog_find_token_digest(const struct catalog *catalog, const uint8_t digest[TOKEN_DIGEST_SIZE]);
 
-/* Metrics that an event type feeds (archived ones left out): `*out_metrics` is borrowed from the catalog. */
+/* Metrics that an event type feeds, archived ones too: they go on being counted, so that old results stay what they were.
+ * `*out_metrics` is borrowed from the catalog. */
 uint32_t catalog_metrics_of_event(const struct catalog *catalog, struct bytes event_type, const uint32_t **out_metrics);
 
 /* For state.c: builds the successor of `base` (NULL: an empty one) with one definition replaced or appended. Ownership of

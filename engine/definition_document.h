@@ -1,6 +1,6 @@
 /* definition_document.h: a definition's document, read and written by a table of its fields. Private to the
- * definitions: definition_document.c, definitions.c, definition_variant.c, definition_metric.c, definition_token.c and
- * targeting.c.
+ * definitions: definition_document.c, definitions.c, definition_variant.c, definition_metric.c, definition_token.c,
+ * targeting.c and targeting_rule.c.
  *
  * A noun is an array of rows, one a field: name, who may set it, its kind, and where it lies in the struct. Reading
  * walks the document once, refuses what no row names, then reads field by field in the order of the rows; writing walks
@@ -18,8 +18,7 @@
 struct reading {
     struct arena *arena;
     struct field_errors *errors;
-    bool
-        is_stored; /* the document is ours: ids are binary, instants microseconds, every row may be set */
+    bool is_stored; /* ours: ids are binary, instants microseconds, every row may be set */
     bool no_memory;
 };
 
@@ -32,6 +31,11 @@ struct field {
     const char *name;
     struct bytes encoded; /* one whole value; empty where the document has none */
 };
+
+static inline bool field_is_given(const struct field *field)
+{
+    return field->encoded.size > 0;
+}
 
 /* NULL when memory is out, which reading then knows. */
 const char *field_path(struct reading *reading, const struct field *field);
@@ -67,8 +71,7 @@ enum field_access {
 struct field_choices {
     const char *const *names;
     uint32_t count;
-    const char *const
-        *unsupported; /* known words that this version refuses; NULL-terminated, or NULL */
+    const char *const *unsupported; /* known, but refused as yet; NULL-terminated, or NULL */
 };
 
 struct field_row {
@@ -108,8 +111,7 @@ extern const struct field_kind field_kind_version;  /* uint32_t, from 1 */
 extern const struct field_kind field_kind_natural;  /* uint64_t */
 extern const struct field_kind field_kind_uuid;     /* struct uuid */
 extern const struct field_kind field_kind_instant;  /* int64_t microseconds; 0 is written as null */
-extern const struct field_kind
-    field_kind_kept; /* struct field: as it stands, for the noun to read */
+extern const struct field_kind field_kind_kept;     /* struct field: as it stands, for the noun */
 
 /* By row: what the document gave. */
 struct presence {
@@ -139,7 +141,7 @@ bool document_check(struct reading *reading, struct bytes document, struct field
 /* What a later step of ours may add to a definition that a client sent (a key, an idempotency key). */
 #define DOCUMENT_RESERVE 1024u
 
-/* A condition on one attribute or property, of targeting rules and metric filters alike (in targeting.c). */
+/* A condition on one attribute or property, of targeting rules and metric filters alike (in targeting_rule.c). */
 struct condition_fields {
     struct field subject; /* "attribute" or "property" */
     struct field operation;
@@ -156,6 +158,10 @@ struct condition {
 /* `map` is the whole condition, blamed where a part is missing. */
 bool condition_read(struct reading *reading, const struct field *map, const char *subject_name,
                     const struct condition_fields *fields, struct condition *out_condition);
+
+/* What the operator compares with: its value or its list, by the rules of the operator. False after a fault. */
+bool operand_read(struct reading *reading, const struct field *field, enum rule_operator operation,
+                  struct rule_values *out_values);
 
 /* The variants of an experiment (in definition_variant.c). */
 extern const struct field_kind field_kind_variants; /* struct experiment_draft, as the object */

@@ -125,14 +125,16 @@ static void filters_write(struct pack_writer *writer, const struct field_row *ro
     pack_array(writer, metric->filter_count);
     for (uint32_t i = 0; i < metric->filter_count; i++) {
         const struct metric_filter *filter = &metric->filters[i];
-        bool is_list = filter->operation == RULE_IN || filter->operation == RULE_NOT_IN;
-        pack_map(writer, 3);
+        const enum rule_operand operand = rule_operator_operand(filter->operation);
+        pack_map(writer, operand == RULE_OPERAND_NONE ? 2 : 3);
         pack_text_z(writer, "property");
         pack_text(writer, filter->property);
         pack_text_z(writer, "op");
         pack_text_z(writer, rule_operator_name(filter->operation));
-        pack_text_z(writer, is_list ? "values" : "value");
-        if (is_list) {
+        if (operand == RULE_OPERAND_VALUE) {
+            pack_text_z(writer, "value");
+        } else if (operand == RULE_OPERAND_LIST) {
+            pack_text_z(writer, "values");
             pack_array(writer, filter->values.count);
         }
         for (uint32_t k = 0; k < filter->values.count; k++) {

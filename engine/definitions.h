@@ -20,7 +20,7 @@
 struct field_error {
     const char *path;    /* "variants[1].weight"; "" for the document itself */
     const char *code;    /* stable: "required", "wrong_type", "out_of_range", "malformed", "unknown_field", "not_unique",
-                          * "not_allowed" (beside the other fields), "unsupported", "unknown_operator", "weights_sum",
+                          * "not_allowed" (beside the other fields), "unsupported", "unknown_operator", "invalid_pattern", "weights_sum",
                           * "read_only", "immutable", "variant_in_use", "status_move", "no_memory" */
     const char *message; /* says what to do */
 };

@@ -266,7 +266,10 @@ static enum status committer_open(struct engine *engine, struct error *error)
                                                  : "cannot write the lock file");
     }
     struct error store_error;
-    status = store_open(engine->store_path, &store_error, &engine->store);
+    status = store_probe(engine->store_path, &store_error);
+    if (status == STATUS_OK) {
+        status = store_open(engine->store_path, &store_error, &engine->store);
+    }
     if (status == STATUS_OK) {
         status = store_position(engine->store, &store_error, &engine->store_position);
     }
@@ -541,11 +544,9 @@ static enum status state_load(struct engine *engine, struct error *error)
     if (engine->store == NULL) {
         return error_set(error, STATUS_DAMAGED, "store: cannot be opened");
     }
-    if (engine->store_position == 0) {
-        return STATUS_OK;
-    }
+    /* An empty store is loaded too: the digests say whether it should be. */
     enum status status = store_load(engine->store, row_import, engine->state, error);
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK && engine->store_position != 0) {
         status = state_import_end(engine->state);
     }
     return status;

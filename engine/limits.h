@@ -28,6 +28,9 @@
 #define LIMIT_VARIANT_VALUE       (16u * 1024)        /* a variant's value, as stored */
 #define LIMIT_RULES               100u                /* conditions of one targeting tree */
 #define LIMIT_RULE_VALUES         1000u
+#define LIMIT_PATTERN             500u                /* a regular expression of an operator `matches` */
+#define LIMIT_PATTERNS            20u                 /* of them in one targeting tree */
+#define REGEX_MEMORY              (256 * 1024)        /* a compiled one with its cache; larger programs are refused */
 #define LIMIT_EXPERIMENT_METRICS  100u
 #define LIMIT_METRIC_FILTERS      20u
 #define LIMIT_DEFINITION          (256u * 1024)       /* a definition, as stored */
@@ -72,6 +75,7 @@ static_assert(LIMIT_RECORD <= LIMIT_FRAME, "a record must fit one frame");
 static_assert(LOG_BLOCK_SIZE % LOG_BLOCK_ALIGN == 0, "blocks are aligned");
 static_assert(LOG_BLOCK_SIZE * 2ull <= LOG_SEGMENT_SIZE, "a fresh segment must take the largest block");
 static_assert(LIMIT_DEFINITION < LIMIT_RECORD, "a definition must fit one record");
+static_assert(LIMIT_METRIC_FILTERS <= LIMIT_PATTERNS, "a metric has no more patterns than a tree");
 static_assert(LIMIT_METRIC_VALUE <= INT64_MAX / METRIC_UNIT, "a value in millionths must fit 64 bits");
 
 #endif

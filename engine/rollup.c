@@ -273,6 +273,13 @@ enum status arm_add_users(struct arm *arm, int32_t day, uint64_t users)
     return STATUS_OK;
 }
 
+void rollup_note_version(struct rollup_experiment *experiment, uint32_t version)
+{
+    if (experiment->first_version == 0 || version < experiment->first_version) {
+        experiment->first_version = version;
+    }
+}
+
 enum status rollup_enrol(struct rollup *rollup, const struct users *users, uint32_t enrolment)
 {
     const struct enrolment *added = enrolment_at(users, enrolment);
@@ -287,6 +294,7 @@ enum status rollup_enrol(struct rollup *rollup, const struct users *users, uint3
         experiment->member_capacity = capacity;
     }
     experiment->members[experiment->member_count++] = enrolment;
+    rollup_note_version(experiment, added->version);
     struct arm *arm = arm_at(rollup, added->experiment, added->variant);
     enum status status = arm_add_users(arm, day_of(added->assigned_at_us), 1);
     if (status == STATUS_OK && !arm->dirty) {

@@ -94,6 +94,7 @@ struct rollup_experiment {
     uint32_t *members; /* enrolment numbers, in the order of the log */
     uint32_t member_count;
     uint32_t member_capacity;
+    uint32_t first_version; /* least definition version of a member; 0: none */
     /* Sums over the members; state.c keeps them. */
     uint64_t events;
     uint64_t duplicates;
@@ -134,6 +135,7 @@ struct boundary *boundary_find(const struct rollup *rollup, const struct enrolme
 
 /* A new enrolment's user is counted in its arm; `enrolment` is its number. */
 MUST_USE enum status rollup_enrol(struct rollup *rollup, const struct users *users, uint32_t enrolment);
+void rollup_note_version(struct rollup_experiment *experiment, uint32_t version);
 /* Sets what lies before the assignment on its day. */
 MUST_USE enum status rollup_set_boundary(struct rollup *rollup, struct enrolment *enrolment, uint32_t metric,
                                          uint32_t count, int64_t sum);

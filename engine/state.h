@@ -123,6 +123,7 @@ struct variant_sums {
 struct results_data {
     uint64_t lsn; /* first lsn not in these numbers */
     uint32_t experiment_version;
+    uint32_t first_version; /* least definition version that an assignment followed; 0 without assignments */
     struct variant_sums *variants; /* [variant_count], as in the definition */
     uint32_t variant_count;
     uint32_t day_count; /* every day from the first to the last that has users or events, within the range */

@@ -238,7 +238,7 @@ static enum status redo_visit(void *context, const struct record *record)
     const bool counts_before = event_matches(redo->before, &event);
     const bool counts_after = event_matches(redo->after, &event);
     int64_t value = 0;
-    const bool feeds = !metric->archived && bytes_equal(metric->event_type, event.event_type) &&
+    const bool feeds = bytes_equal(metric->event_type, event.event_type) &&
                        metric_value(metric, event.properties, &value);
     if (!feeds && counts_before == counts_after) {
         return STATUS_OK;

@@ -124,6 +124,7 @@ enum status state_results(const struct state *state, const struct results_query 
     const struct rollup_experiment *entry = state_experiment(state, query->experiment_index);
     struct results_data data = {.lsn = state->next_lsn,
                                 .experiment_version = experiment->version,
+                                .first_version = entry->first_version,
                                 .variant_count = experiment->variant_count,
                                 .day_count = range.first > range.last ? 0 : (uint32_t)(range.last - range.first + 1),
                                 .first_day = range.first,

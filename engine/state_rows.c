@@ -599,6 +599,7 @@ static enum status enrolment_import(struct state *state, uint32_t user_number, s
         experiment->duplicates += user->duplicates;
         experiment->before += enrolment.before;
         experiment->counted += enrolment.counted;
+        rollup_note_version(experiment, enrolment.version);
         state->totals.assignments++;
     }
     return status;

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <lmdb.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "engine/limits.h"
@@ -19,7 +21,16 @@
 struct store {
     MDB_env *env;
     MDB_dbi tables[STATE_TABLE_END];
+    MDB_dbi digests;
 };
+
+/* What a table should hold. Sums, so that a row can be taken out as it was put in. */
+struct table_digest {
+    uint64_t rows;
+    uint64_t checks;
+};
+
+#define DIGESTS_SIZE (STATE_TABLE_END * sizeof(struct table_digest))
 
 /* ---- batches ---- */
 
@@ -102,6 +113,9 @@ static int tables_open(struct store *store)
         code = mdb_dbi_open(transaction, state_table_name((enum state_table)i), MDB_CREATE, &store->tables[i]);
     }
     if (code == 0) {
+        code = mdb_dbi_open(transaction, "digests", MDB_CREATE, &store->digests);
+    }
+    if (code == 0) {
         code = mdb_txn_commit(transaction);
     } else if (transaction != NULL) {
         mdb_txn_abort(transaction);
@@ -123,7 +137,7 @@ enum status store_open(const char *path, struct error *error, struct store **out
         code = mdb_env_set_mapsize(store->env, STORE_MAP_SIZE);
     }
     if (code == 0) {
-        code = mdb_env_set_maxdbs(store->env, STATE_TABLE_END);
+        code = mdb_env_set_maxdbs(store->env, STATE_TABLE_END + 1);
     }
     if (code == 0) {
         code = mdb_env_open(store->env, path, MDB_NOTLS | MDB_NORDAHEAD, 0600);
@@ -160,6 +174,43 @@ enum status store_remove(const char *path, struct error *error)
         }
     }
     return STATUS_OK;
+}
+
+static enum status row_ignore(void *context, enum state_table table, struct bytes key, struct bytes value)
+{
+    (void)context;
+    (void)table;
+    (void)key;
+    (void)value;
+    return STATUS_OK;
+}
+
+enum status store_probe(const char *path, struct error *error)
+{
+    char file[STORE_PATH];
+    (void)snprintf(file, sizeof(file), "%s/data.mdb", path);
+    if (access(file, F_OK) != 0) {
+        return STATUS_OK;
+    }
+    const pid_t child = fork();
+    if (child == 0) {
+        /* Whatever a fault handler of the parent would do, here a fault is just the answer. */
+        (void)signal(SIGBUS, SIG_DFL);
+        (void)signal(SIGSEGV, SIG_DFL);
+        struct store *store = NULL;
+        enum status status = store_open(path, NULL, &store);
+        if (status == STATUS_OK) {
+            status = store_load(store, row_ignore, NULL, NULL);
+        }
+        _exit(status == STATUS_DAMAGED ? 1 : 0);
+    }
+    int ended = 0;
+    if (child < 0 || waitpid(child, &ended, 0) != child) {
+        return error_set(error, STATUS_NO_MEMORY, "store: cannot start a process: %s", strerrordesc_np(errno));
+    }
+    return WIFEXITED(ended) && WEXITSTATUS(ended) == 0
+               ? STATUS_OK
+               : error_set(error, STATUS_DAMAGED, "store: %s is damaged: LMDB cannot read it", file);
 }
 
 /* The row's value without its checksum. STATUS_DAMAGED where that is wrong. */
@@ -206,8 +257,46 @@ enum status store_position(struct store *store, struct error *error, uint64_t *o
     return status;
 }
 
+static char digests_name[] = "all";
+
+/* The digests as stored; all zero in an empty store. */
+static enum status digests_read(struct store *store, MDB_txn *transaction, struct table_digest *digests)
+{
+    MDB_val key = {sizeof(digests_name) - 1, digests_name};
+    MDB_val stored = {0};
+    const int code = mdb_get(transaction, store->digests, &key, &stored);
+    memset(digests, 0, DIGESTS_SIZE);
+    if (code == MDB_NOTFOUND) {
+        return STATUS_OK;
+    }
+    struct bytes value = {0};
+    enum status status = store_status(code);
+    if (status == STATUS_OK) {
+        status = row_open(TABLE_META, bytes_of_text(digests_name), stored, &value);
+    }
+    if (status == STATUS_OK && value.size != DIGESTS_SIZE) {
+        status = STATUS_DAMAGED;
+    }
+    if (status == STATUS_OK) {
+        memcpy(digests, value.data, DIGESTS_SIZE);
+    }
+    return status;
+}
+
+static int digests_write(struct store *store, MDB_txn *transaction, const struct table_digest *digests)
+{
+    uint8_t row[CHECK_SIZE + DIGESTS_SIZE];
+    const struct bytes value = bytes_of(digests, DIGESTS_SIZE);
+    store_u64(row, row_check(TABLE_META, bytes_of_text(digests_name), value));
+    memcpy(row + CHECK_SIZE, digests, DIGESTS_SIZE);
+    MDB_val key = {sizeof(digests_name) - 1, digests_name};
+    MDB_val stored = {sizeof(row), row};
+    return mdb_put(transaction, store->digests, &key, &stored, 0);
+}
+
 static enum status table_load(struct store *store, MDB_txn *transaction, enum state_table table,
-                              state_row_visit *visit, void *context, struct error *error)
+                              state_row_visit *visit, void *context, struct table_digest *digest,
+                              struct error *error)
 {
     MDB_cursor *cursor = NULL;
     int code = mdb_cursor_open(transaction, store->tables[table], &cursor);
@@ -223,6 +312,8 @@ static enum status table_load(struct store *store, MDB_txn *transaction, enum st
         struct bytes value = {0};
         status = row_open(table, key, stored, &value);
         if (status == STATUS_OK) {
+            digest->rows++;
+            digest->checks += load_u64(stored.mv_data);
             status = visit(context, table, key, value);
         }
         if (status != STATUS_OK) {
@@ -243,8 +334,18 @@ enum status store_load(struct store *store, state_row_visit *visit, void *contex
     MDB_txn *transaction = NULL;
     const int code = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &transaction);
     enum status status = code == 0 ? STATUS_OK : store_error(error, code, "cannot read");
+    struct table_digest wanted[STATE_TABLE_END] = {{0}};
+    if (status == STATUS_OK) {
+        status = digests_read(store, transaction, wanted);
+    }
     for (int i = 0; i < STATE_TABLE_END && status == STATUS_OK; i++) {
-        status = table_load(store, transaction, (enum state_table)i, visit, context, error);
+        struct table_digest found = {0};
+        status = table_load(store, transaction, (enum state_table)i, visit, context, &found, error);
+        if (status == STATUS_OK && (found.rows != wanted[i].rows || found.checks != wanted[i].checks)) {
+            status = error_set(error, STATUS_DAMAGED, "store: table %s has %llu rows of %llu",
+                               state_table_name((enum state_table)i), (unsigned long long)found.rows,
+                               (unsigned long long)wanted[i].rows);
+        }
     }
     if (transaction != NULL) {
         mdb_txn_abort(transaction);
@@ -258,18 +359,38 @@ static bool is_nil(struct bytes value)
     return value.size == 1 && pack_take_nil(&cursor);
 }
 
+/* Takes the row that a write replaces out of the digest. */
+static int digest_forget(struct store *store, MDB_txn *transaction, enum state_table table, MDB_val *stored_key,
+                         struct table_digest *digest)
+{
+    MDB_val old = {0};
+    const int code = mdb_get(transaction, store->tables[table], stored_key, &old);
+    if (code == 0 && old.mv_size >= CHECK_SIZE) {
+        digest->rows--;
+        digest->checks -= load_u64(old.mv_data);
+    }
+    return code == MDB_NOTFOUND ? 0 : code;
+}
+
 static int row_write(struct store *store, MDB_txn *transaction, enum state_table table, struct bytes key,
-                     struct bytes value)
+                     struct bytes value, struct table_digest *digest)
 {
     MDB_val stored_key = {key.size, (void *)(uintptr_t)key.data};
+    int code = digest_forget(store, transaction, table, &stored_key, digest);
+    if (code != 0) {
+        return code;
+    }
     if (table == TABLE_CELLS && is_nil(value)) {
-        const int code = mdb_del(transaction, store->tables[table], &stored_key, NULL);
+        code = mdb_del(transaction, store->tables[table], &stored_key, NULL);
         return code == MDB_NOTFOUND ? 0 : code;
     }
     MDB_val stored = {CHECK_SIZE + value.size, NULL};
-    const int code = mdb_put(transaction, store->tables[table], &stored_key, &stored, MDB_RESERVE);
+    code = mdb_put(transaction, store->tables[table], &stored_key, &stored, MDB_RESERVE);
     if (code == 0) {
-        store_u64(stored.mv_data, row_check(table, key, value));
+        const uint64_t check = row_check(table, key, value);
+        digest->rows++;
+        digest->checks += check;
+        store_u64(stored.mv_data, check);
         memcpy((uint8_t *)stored.mv_data + CHECK_SIZE, value.data, value.size);
     }
     return code;
@@ -279,12 +400,19 @@ enum status store_write(struct store *store, const struct store_batch *batch, st
 {
     MDB_txn *transaction = NULL;
     int code = mdb_txn_begin(store->env, NULL, 0, &transaction);
+    struct table_digest digests[STATE_TABLE_END];
+    if (code == 0 && digests_read(store, transaction, digests) != STATUS_OK) {
+        code = MDB_CORRUPTED;
+    }
     for (size_t at = 0; at < batch->size && code == 0;) {
         const uint8_t *row = batch->data + at;
         const struct bytes key = bytes_of(row + BATCH_HEADER, row[1]);
         const struct bytes value = bytes_of(key.data + key.size, load_u32(row + 2));
-        code = row_write(store, transaction, (enum state_table)row[0], key, value);
+        code = row_write(store, transaction, (enum state_table)row[0], key, value, &digests[row[0]]);
         at += BATCH_HEADER + key.size + value.size;
+    }
+    if (code == 0) {
+        code = digests_write(store, transaction, digests);
     }
     if (code == 0) {
         code = mdb_txn_commit(transaction);

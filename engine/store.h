@@ -3,7 +3,8 @@
  *
  * The store is a fold of the log and may be thrown away at any time: whoever finds it missing, damaged or of another
  * store removes it and replays the log. LMDB runs with its default sync flags, one writer, and no transaction is held
- * open between calls. Each value carries an XXH3-64 of its table, key and bytes, because LMDB has no checksums.
+ * open between calls. Each value carries an XXH3-64 of its table, key and bytes, because LMDB has no checksums; and a row
+ * of digests (rows of each table, and the sum of their checksums) says whether any row is missing.
  *
  * Threads      One at a time.
  */
@@ -15,6 +16,10 @@
 
 struct store;
 
+/* Reads the whole store in another process: LMDB believes the pages it reads, and damaged ones can end whoever does.
+ * STATUS_OK where there is none yet. STATUS_DAMAGED where opening it here could not be survived or trusted. Call it before
+ * store_open(), while the process has no other threads that matter. */
+MUST_USE enum status store_probe(const char *path, struct error *error);
 /* Opens the LMDB environment in `path` (made, mode 0700, where missing). STATUS_DAMAGED: remove it with store_remove(). */
 MUST_USE enum status store_open(const char *path, struct error *error, struct store **out_store);
 void store_close(struct store *store); /* NULL is fine */

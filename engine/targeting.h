@@ -4,35 +4,63 @@
  * {"attribute", "op", "value" or "values"} or {"all": [rule...]}, {"any": [rule...]}, {"not": rule}. `countries` stands
  * for {"attribute": "country", "op": "in"}, without regard to case; `min_version` for {"attribute": "version", "op":
  * "semver_gte"}.
- * A missing attribute makes a condition false, except `ne` and `not_in`, which it makes true.
+ *
+ * Meaning      docs/assignment.md has each operator's, that of a missing attribute and of one of another type included.
+ * Memory       Evaluation takes none (but see regex.h). Patterns are compiled while a document is read, into its arena.
  */
 #ifndef ASSAY_ENGINE_TARGETING_H
 #define ASSAY_ENGINE_TARGETING_H
 
 #include "engine/arena.h"
 #include "engine/base.h"
+#include "engine/limits.h"
 #include "engine/pack.h"
 
 struct field_errors;
+struct regex;
 
-/* The operators, as rows of a table in targeting.c. Numbers are not stored: documents hold the names. */
+/* The operators, as rows of a table in targeting_rule.c. Numbers are not stored: documents hold the names. */
 enum rule_operator {
     RULE_EQ,
     RULE_NE,
     RULE_IN,
     RULE_NOT_IN,
+    RULE_GT,
+    RULE_GTE,
+    RULE_LT,
+    RULE_LTE,
+    RULE_EXISTS,
+    RULE_NOT_EXISTS,
+    RULE_CONTAINS,
+    RULE_STARTS_WITH,
+    RULE_ENDS_WITH,
+    RULE_MATCHES,
+    RULE_SEMVER_GT,
     RULE_SEMVER_GTE,
+    RULE_SEMVER_LT,
+    RULE_SEMVER_LTE,
+    RULE_SEMVER_EQ,
+    RULE_COUNTRY_IN, /* of the shorthand alone: `in` for country codes, without regard to case */
 };
 
-#define RULE_OPERATOR_END 5
+#define RULE_OPERATOR_END 20
+
+/* What an operator compares with. */
+enum rule_operand {
+    RULE_OPERAND_NONE,
+    RULE_OPERAND_VALUE, /* "value" */
+    RULE_OPERAND_LIST,  /* "values" */
+};
 
 const char *rule_operator_name(enum rule_operator operation);
-/* Known to clients: eq ne in not_in. */
+enum rule_operand rule_operator_operand(enum rule_operator operation);
+/* Known to clients: all but RULE_COUNTRY_IN. */
 MUST_USE enum status rule_operator_parse(struct bytes name, enum rule_operator *out_operation);
 
 struct rule_values {
     struct pack_value *items; /* texts, numbers, booleans */
     uint32_t count;
+    const struct regex *pattern; /* of RULE_MATCHES: items[0], compiled */
 };
 
 /* Does the value (NULL: missing) stand in this relation to the values? Numbers compare as exact decimals, texts by
@@ -51,11 +79,14 @@ struct targeting_node {
     enum targeting_kind kind;
     struct bytes attribute; /* of a condition */
     enum rule_operator operation;
-    bool ignore_case; /* countries */
     struct rule_values values;
     uint32_t first_child; /* index in nodes */
     uint32_t child_count;
+    const char *path; /* in the definition: "targeting.rules[0].any[1]" */
 };
+
+/* The root, the two shorthands, and LIMIT_RULES rules (combinations count as rules too). */
+#define TARGETING_NODES_MAX (LIMIT_RULES + 3u)
 
 struct targeting {
     struct targeting_node *nodes; /* nodes[0] is the root, an ALL; NULL where everyone is targeted */
@@ -70,9 +101,7 @@ MUST_USE enum status targeting_decode(struct bytes document, const char *path, s
 
 /* attributes: an encoded map, or empty. */
 bool targeting_matches(const struct targeting *targeting, struct bytes attributes);
-
-/* -1, 0, 1 by the rules of semantic versioning 2.0.0; a missing minor or patch counts as 0, a leading "v" is passed over.
- * Leading zeros do not count, and numbers may have any length. False where either is no version. */
-bool semver_compare(struct bytes a, struct bytes b, int *out_order);
+/* The same, with the outcome of each node by its index. */
+bool targeting_evaluate(const struct targeting *targeting, struct bytes attributes, bool out_holds[TARGETING_NODES_MAX]);
 
 #endif

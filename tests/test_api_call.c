@@ -210,10 +210,17 @@ Test(api_call, no_route_but_the_public_ones_answers_without_a_token)
         if (routes[i].is_public) {
             continue;
         }
+        const struct dialect *dialect = dialect_find(text_of(routes[i].pattern));
         request(method, routes[i].pattern, NULL, NULL);
-        expect(401, "token_missing");
+        cr_assert_eq(call.status, 401, "%s", routes[i].pattern);
+        if (dialect == NULL) {
+            expect(401, "token_missing");
+        }
         request(method, routes[i].pattern, "assay_of-nobody", NULL);
-        expect(401, "token_invalid");
+        cr_assert_eq(call.status, 401, "%s", routes[i].pattern);
+        if (dialect == NULL) {
+            expect(401, "token_invalid");
+        }
     }
 }
 
@@ -413,6 +420,156 @@ Test(api_call, engine_failures_have_their_answers)
     }
 }
 
+/* Dialects. */
+
+static void expect_ofrep(int status, const char *error_code)
+{
+    char member[128];
+    (void)snprintf(member, sizeof(member), "\"errorCode\":\"%s\",\"errorDetails\":\"", error_code);
+    cr_assert_eq(call.status, status, "%d, not %d: %s", call.status, status, reply_text);
+    cr_assert_not_null(strstr(reply_text, member), "%s is not in %s", member, reply_text);
+    cr_assert_not_null(strstr(reply_text, ",\"metadata\":{}}"), "%s", reply_text);
+    cr_assert_str_eq(reply_type, "application/json");
+}
+
+Test(api_call, openfeature_clients_see_few_statuses_whatever_failed)
+{
+    static const struct engine_answer answers[] = {
+        {STATUS_BUSY,        429, "GENERAL",     "1" },
+        {STATUS_UNAVAILABLE, 500, "GENERAL",     "5" },
+        {STATUS_NO_SPACE,    500, "GENERAL",     NULL},
+        {STATUS_TOO_LARGE,   400, "PARSE_ERROR", NULL},
+        {STATUS_NO_MEMORY,   500, "GENERAL",     NULL},
+    };
+    for (size_t i = 0; i < COUNT_OF(answers); i++) {
+        call_renew();
+        call.dialect = dialect_find(text_of("/ofrep/v1/evaluate/flags"));
+        cr_assert_not_null(call.dialect);
+        call_reply_engine_status(&call, answers[i].engine_status);
+        expect_ofrep(answers[i].status, answers[i].code);
+        const char *retry_after = header("retry-after");
+        cr_assert_eq(retry_after == NULL, answers[i].retry_after == NULL);
+        cr_assert(retry_after == NULL || strcmp(retry_after, answers[i].retry_after) == 0);
+    }
+}
+
+Test(api_call, openfeature_clients_are_refused_in_their_words_from_the_head_on)
+{
+    const char *reader = token_add("results:read", 0, false);
+    struct call_input input = {.method = text_of("POST"), .framing_fault = "two lengths"};
+    input.target = text_of("/ofrep/v1/evaluate/flags");
+    call_renew();
+    call_run(&call, &input);
+    expect_ofrep(400, "GENERAL");
+    request("POST", "/ofrep/v1/evaluate/flags/%zz", NULL, NULL);
+    expect_ofrep(400, "GENERAL");
+    request("POST", "http://host/ofrep/v1/evaluate/flags/f", NULL, NULL);
+    expect_ofrep(401, "GENERAL");
+    cr_assert_not_null(strstr(reply_text, "{\"key\":\"f\","), "%s", reply_text);
+    request("POST", "/ofrep/v1/evaluate/flags/f", reader, "{}");
+    expect_ofrep(403, "GENERAL");
+    request("POST", "/ofrep/v1/evaluate/flags/a/b", NULL, NULL);
+    expect_ofrep(404, "FLAG_NOT_FOUND");
+    cr_assert_not_null(strstr(reply_text, "{\"key\":\"a/b\","), "%s", reply_text);
+    request("POST", "/ofrepx", NULL, NULL);
+    expect(404, "no_such_path");
+}
+
+Test(api_call, an_api_key_is_a_token_where_the_dialect_says_so)
+{
+    const char *token = token_add("assign", 0, false);
+    struct call_input input = {.method = text_of("POST"), .body = text_of("{}")};
+    input.api_key = text_of(token);
+    input.target = text_of("/ofrep/v1/evaluate/flags");
+    call_renew();
+    call_run(&call, &input);
+    expect_ofrep(400, "TARGETING_KEY_MISSING");
+    input.authorization = text_of("Bearer wrong"); /* which comes first, good or bad */
+    call_renew();
+    call_run(&call, &input);
+    expect_ofrep(401, "GENERAL");
+    input.authorization = text_of("");
+    input.api_key = text_of("wrong");
+    call_renew();
+    call_run(&call, &input);
+    expect_ofrep(401, "GENERAL");
+    input.api_key = text_of(token);
+    input.target = text_of("/assignments");
+    call_renew();
+    call_run(&call, &input);
+    expect(401, "token_missing");
+}
+
+/* Pages of other origins. */
+
+Test(api_call, origins_are_named_as_browsers_send_them)
+{
+    static const char *const good[] = {"https://shop.example", "http://localhost:3000",
+                                       "http://[::1]:8080", "capacitor://localhost"};
+    static const char *const bad[] = {"",
+                                      "*",
+                                      "null",
+                                      "shop.example",
+                                      "://shop.example",
+                                      "https://",
+                                      "https://shop.example/",
+                                      "https://shop.example/a",
+                                      "https://*.example",
+                                      "https://Shop.example",
+                                      "https://a.example,https://b.example",
+                                      "https://a.example\r\nx: y"};
+    for (size_t i = 0; i < COUNT_OF(good); i++) {
+        cr_assert(cors_origin_is_valid(good[i]), "%s", good[i]);
+    }
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        cr_assert_not(cors_origin_is_valid(bad[i]), "%s", bad[i]);
+    }
+}
+
+struct origin_case {
+    const char *origin;
+    const char *method;
+    const char *preflight_method;
+    int status;
+    bool is_allowed;
+};
+
+static const char *const page_origins[] = {"https://a.example", "https://b.example:8443"};
+
+Test(api_call, pages_may_call_from_the_origins_given_and_no_others)
+{
+    static const struct origin_case cases[] = {
+        {"https://a.example",      "POST",    "",     401, true },
+        {"https://b.example:8443", "POST",    "",     401, true },
+        {"https://a.example",      "OPTIONS", "POST", 204, true },
+        {"https://a.example",      "OPTIONS", "",     405, true },
+        {"https://c.example",      "POST",    "",     401, false},
+        {"https://c.example",      "OPTIONS", "POST", 405, false},
+        {"https://b.example",      "OPTIONS", "POST", 405, false},
+        {"null",                   "OPTIONS", "POST", 405, false},
+        {"",                       "OPTIONS", "POST", 405, false},
+    };
+    for (size_t i = 0; i < 2 * COUNT_OF(cases); i++) {
+        const struct origin_case *row = &cases[i / 2];
+        const bool is_on = i % 2 == 0;
+        const struct call_input input = {.method = text_of(row->method),
+                                         .target = text_of("/ofrep/v1/evaluate/flags"),
+                                         .origin = text_of(row->origin),
+                                         .preflight_method = text_of(row->preflight_method)};
+        api.cors = (struct cors){page_origins, is_on ? COUNT_OF(page_origins) : 0};
+        call_renew();
+        call_run(&call, &input);
+        const char *allowed = header("access-control-allow-origin");
+        cr_assert_eq(call.status, is_on || row->status != 204 ? row->status : 405, "%zu", i);
+        cr_assert_eq(allowed != NULL, is_on && row->is_allowed, "%zu", i);
+        cr_assert(allowed == NULL || strcmp(allowed, row->origin) == 0);
+        cr_assert_eq(header("vary") != NULL, is_on);
+        cr_assert_eq(header("access-control-allow-methods") != NULL, call.status == 204);
+        cr_assert_eq(header("access-control-expose-headers") != NULL,
+                     allowed != NULL && call.status != 204);
+    }
+}
+
 /* Heads. */
 
 Test(api_call, a_head_beyond_its_bounds_is_refused)
@@ -491,7 +648,7 @@ Test(api_call, bodies_are_read_by_their_content_type)
         {"{}",       "application/x-ndjson",            415, "unsupported_media_type"},
         {"{}",       "text/plain",                      415, "unsupported_media_type"},
         {"{}",       "application/jsonp",               415, "unsupported_media_type"},
-        {"{} {}",    "application/json",                400, "json_syntax"           },
+        {"{} {}",    "application/json",                400, "json_trailing"         },
     };
     for (size_t i = 0; i < COUNT_OF(answers); i++) {
         send_body(text_of(answers[i].body), false, answers[i].content_type, "");

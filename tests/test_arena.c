@@ -107,6 +107,41 @@ Test(arena, rewind_forgets_what_came_after_the_mark)
     arena_deinit(&arena);
 }
 
+static char ended[16];
+static size_t ended_size;
+
+static void note_end(void *object)
+{
+    ended[ended_size++] = *(const char *)object;
+}
+
+static void add_end(struct arena *arena, const char *letter)
+{
+    char *object = arena_copy(arena, bytes_of_text(letter));
+    cr_assert(arena_at_end(arena, note_end, object));
+}
+
+Test(arena, ends_what_it_cannot_hold_once_and_the_last_first)
+{
+    struct arena arena;
+    arena_init(&arena, 64);
+    add_end(&arena, "a");
+    struct arena_mark mark = arena_mark(&arena);
+    add_end(&arena, "b");
+    cr_assert_not_null(arena_take(&arena, 1000));
+    add_end(&arena, "c");
+    cr_assert_str_eq(ended, "");
+    arena_rewind(&arena, mark);
+    cr_assert_str_eq(ended, "cb");
+    add_end(&arena, "d");
+    arena_reset(&arena, SIZE_MAX);
+    cr_assert_str_eq(ended, "cbda");
+    add_end(&arena, "e");
+    arena_deinit(&arena);
+    arena_deinit(&arena);
+    cr_assert_str_eq(ended, "cbdae");
+}
+
 Test(arena, copies_end_with_a_nul)
 {
     struct arena arena;

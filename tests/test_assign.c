@@ -92,12 +92,39 @@ static uint32_t weights_read(const char *text, struct variant *variants)
     return count;
 }
 
+Test(assign, layer_points_are_those_of_the_published_vectors)
+{
+    FILE *file = vectors_open();
+    char line[4096];
+    uint32_t count = 0;
+    while (fgets(line, sizeof(line), file) != NULL) {
+        unsigned long long point;
+        char layer_hex[512];
+        char hex[512];
+        uint8_t layer[256];
+        uint8_t user[256];
+        if (sscanf(line, " {\"layer_hex\": \"%511[0-9a-f]\", \"user_id_hex\": \"%511[0-9a-f]\"",
+                   layer_hex, hex) != 2) {
+            continue;
+        }
+        const char *at = strstr(line, "\"point\": ");
+        cr_assert_not_null(at);
+        cr_assert_eq(sscanf(at, "\"point\": \"%llx\"", &point), 1);
+        cr_expect_eq(assign_layer_point(bytes_of_hex(layer_hex, layer), bytes_of_hex(hex, user)),
+                     (double)point * 0x1p-53, "%s", line);
+        count++;
+    }
+    fclose(file);
+    cr_expect_eq(count, 205);
+}
+
 Test(assign, variants_are_those_of_the_published_vectors)
 {
     FILE *file = vectors_open();
     char line[4096];
     struct variant variants[10] = {0};
     struct experiment experiment = {0};
+    char layer[64];
     uint32_t count = 0;
     while (fgets(line, sizeof(line), file) != NULL) {
         unsigned long long salt;
@@ -108,6 +135,13 @@ Test(assign, variants_are_those_of_the_published_vectors)
                    &traffic_allocation) == 2) {
             uint32_t variant_count = weights_read(strstr(line, "\"weights\""), variants);
             experiment = experiment_of(salt, traffic_allocation, variants, variant_count);
+            const char *sliced = strstr(line, "\"layer\": ");
+            if (sliced != NULL) {
+                cr_assert_eq(sscanf(sliced, "\"layer\": \"%63[^\"]\", \"layer_start\": %lf", layer,
+                                    &experiment.layer_start),
+                             2);
+                experiment.layer = bytes_of_text(layer);
+            }
         }
         if (sscanf(line, " {\"user_id\": \"%255[^\"]\", \"variant\": %15[0-9a-z]", user_id,
                    variant) != 2) {
@@ -116,7 +150,9 @@ Test(assign, variants_are_those_of_the_published_vectors)
         struct assign_result result =
             assign_user(&experiment, bytes_of_text(user_id), no_attributes, NOW_US);
         if (strcmp(variant, "null") == 0) {
-            cr_expect_eq(result.reason, ASSIGN_NOT_IN_TRAFFIC, "%s", line);
+            cr_expect_eq(result.reason,
+                         experiment.layer.size > 0 ? ASSIGN_LAYER : ASSIGN_NOT_IN_TRAFFIC, "%s",
+                         line);
         } else {
             cr_expect_eq(result.reason, ASSIGN_SPLIT, "%s", line);
             cr_expect_eq(result.variant, (uint32_t)atoi(variant), "%s", line);
@@ -124,7 +160,7 @@ Test(assign, variants_are_those_of_the_published_vectors)
         count++;
     }
     fclose(file);
-    cr_expect_eq(count, 240);
+    cr_expect_eq(count, 360);
 }
 
 /* ---- Evenness ---- */
@@ -359,11 +395,10 @@ Test(assign, status_is_asked_before_targeting_and_targeting_before_traffic)
 {
     struct pack_value country = {.type = PACK_TEXT, .as.bytes = bytes_of_text("US")};
     struct targeting_node nodes[] = {
-        {.kind = TARGETING_ALL, .first_child = 1, .child_count = 1},
+        {.kind = TARGETING_ALL,                 .first_child = 1, .child_count = 1},
         { .kind = TARGETING_CONDITION,
          .attribute = bytes_of_text("country"),
-         .operation = RULE_IN,
-         .ignore_case = true,
+         .operation = RULE_COUNTRY_IN,
          .values = {&country, 1}},
     };
     struct variant variants[] = {{.weight = 0.5}, {.weight = 0.5}};
@@ -387,11 +422,70 @@ Test(assign, status_is_asked_before_targeting_and_targeting_before_traffic)
                  ASSIGN_NOT_RUNNING);
 }
 
+/* ---- Explanations ---- */
+
+/* Conditions over one attribute: age at least 18. */
+static struct targeting adults(struct targeting_node nodes[2], struct pack_value *age)
+{
+    *age = (struct pack_value){.type = PACK_INT, .as.integer = 18};
+    nodes[0] = (struct targeting_node){.kind = TARGETING_ALL, .first_child = 1, .child_count = 1};
+    nodes[1] = (struct targeting_node){
+        .kind = TARGETING_CONDITION,
+        .attribute = bytes_of_text("age"),
+        .operation = RULE_GTE,
+        .values = {.items = age, .count = 1}
+    };
+    return (struct targeting){.nodes = nodes, .node_count = 2};
+}
+
+Test(assign, an_explanation_says_what_is_done)
+{
+    struct variant variants[] = {{.weight = 0.25}, {.weight = 0}, {.weight = 0.75}};
+    struct targeting_node nodes[2];
+    struct pack_value age;
+    uint32_t reasons[ASSIGN_NOT_RUNNING + 1] = {0};
+    for (uint32_t i = 0; i < 20000; i++) {
+        struct experiment experiment = experiment_of(i % 7, 0.5, variants, COUNT_OF(variants));
+        char text[64];
+        uint8_t data[32];
+        struct assign_explanation told;
+        struct bytes user_id = bytes_of(text, (size_t)shape_integer(text, sizeof(text), i));
+        struct pack_writer attributes = pack_writer_on(data, sizeof(data));
+        pack_map(&attributes, 1);
+        pack_text_z(&attributes, "age");
+        pack_uint(&attributes, i % 36);
+        struct bytes encoded = bytes_of(data, attributes.size);
+        experiment.targeting = adults(nodes, &age);
+        experiment.status = i % 5 == 0 ? EXPERIMENT_PAUSED : EXPERIMENT_RUNNING;
+        experiment.layer = i % 3 == 0 ? bytes_of_text("checkout") : no_attributes;
+        experiment.layer_start = 0.25;
+        struct assign_result done = assign_user(&experiment, user_id, encoded, NOW_US);
+        assign_explain(&experiment, user_id, encoded, NOW_US, false, &told);
+        cr_assert_eq(told.result.reason, done.reason);
+        cr_assert_eq(told.result.variant, done.variant);
+        cr_assert_eq(told.is_open, i % 5 != 0);
+        cr_assert_eq(told.is_targeted, i % 36 >= 18);
+        cr_assert_eq(told.holds[1], told.is_targeted);
+        cr_assert_eq(done.reason == ASSIGN_SPLIT,
+                     told.is_open && told.is_targeted && told.is_in_traffic);
+        reasons[done.reason]++;
+        assign_explain(&experiment, user_id, encoded, NOW_US, true, &told);
+        experiment.status = EXPERIMENT_RUNNING;
+        done = assign_user(&experiment, user_id, encoded, NOW_US);
+        cr_assert_eq(told.result.reason, done.reason, "as if it were running");
+        cr_assert_eq(told.result.variant, done.variant);
+    }
+    cr_expect(reasons[ASSIGN_SPLIT] > 1000 && reasons[ASSIGN_NOT_TARGETED] > 1000);
+    cr_expect(reasons[ASSIGN_NOT_IN_TRAFFIC] > 1000 && reasons[ASSIGN_LAYER] > 1000);
+    cr_expect(reasons[ASSIGN_NOT_RUNNING] > 1000);
+}
+
 Test(assign, reasons_have_the_names_of_the_interface)
 {
     cr_expect_str_eq(assign_reason_name(ASSIGN_SPLIT), "split");
     cr_expect_str_eq(assign_reason_name(ASSIGN_FORCED), "forced");
     cr_expect_str_eq(assign_reason_name(ASSIGN_NOT_TARGETED), "not_targeted");
     cr_expect_str_eq(assign_reason_name(ASSIGN_NOT_IN_TRAFFIC), "not_in_traffic");
+    cr_expect_str_eq(assign_reason_name(ASSIGN_LAYER), "layer");
     cr_expect_str_eq(assign_reason_name(ASSIGN_NOT_RUNNING), "not_running");
 }

@@ -471,14 +471,13 @@ Test(definitions, finishing_gives_a_key_and_an_idempotency_key)
         {1, 2, 3}
     };
     struct bytes idempotency_key = bytes_of("k\xff\x01", 3); /* a header need not be UTF-8 */
-    cr_assert_eq(
-        experiment_finish(draft,
-                          &(struct experiment_place){.key = bytes_of_text("x-2"),
-                                                     .layer_start = 0.25,
-                                                     .idempotency_key = idempotency_key,
-                                                     .idempotency_digest = digest},
-                          &finished),
-        STATUS_OK);
+    cr_assert_eq(experiment_finish(draft,
+                                   &(struct experiment_place){.key = bytes_of_text("x-2"),
+                                                              .layer_start = 0.25,
+                                                              .idempotency_key = idempotency_key,
+                                                              .idempotency_digest = digest},
+                                   &finished),
+                 STATUS_OK);
     cr_expect(bytes_equal_text(finished->key, "x-2"));
     cr_expect(bytes_equal(finished->idempotency_key, idempotency_key));
     cr_expect(uuid_equal(&finished->idempotency_digest, &digest));
@@ -488,9 +487,9 @@ Test(definitions, finishing_gives_a_key_and_an_idempotency_key)
     cr_expect(uuid_equal(&later->idempotency_digest, &digest));
     experiment_free(later);
     experiment_free(finished);
-    cr_expect_eq(
-        experiment_finish(draft, &(struct experiment_place){.key = bytes_of_text("Bad Key")}, &finished),
-        STATUS_INVALID);
+    cr_expect_eq(experiment_finish(
+                     draft, &(struct experiment_place){.key = bytes_of_text("Bad Key")}, &finished),
+                 STATUS_INVALID);
     experiment_free(draft);
 }
 
@@ -828,7 +827,7 @@ Test(definitions, metrics_of_the_wrong_shape_are_refused)
         {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'window_hours': 24, 'cap': {'upper': "
          "5}}",                                                                 "window_hours unsupported; cap unsupported"                                              },
         {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'filters': [{'property': 'p', 'op': "
-         "'gt', 'value': 1}, {'op': 'eq'}]}",                                   "filters[0].op unknown_operator; filters[1].property required; filters[1].value required"},
+         "'like', 'value': 1}, {'op': 'eq'}]}",                                 "filters[0].op unknown_operator; filters[1].property required; filters[1].value required"},
         {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'filters': [{'attribute': 'p', 'op': "
          "'eq', 'value': 1}]}",                                                 "filters[0].attribute unknown_field"                                                     },
         {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'filters': {}}",              "filters wrong_type"                                                                     },
@@ -839,6 +838,41 @@ Test(definitions, metrics_of_the_wrong_shape_are_refused)
         cr_expect_str_eq(faults(), rows[i][1], "%s\n gave: %s\n not:  %s", rows[i][0], faults(),
                          rows[i][1]);
     }
+}
+
+Test(definitions, filters_of_every_operand_read_back_and_hold)
+{
+    struct metric *metric =
+        metric_made("{'name': 'large', 'type': 'mean', 'event_type': 'purchase', 'filters': ["
+                    "{'property': 'amount', 'op': 'gte', 'value': 9.99}, {'property': 'test', "
+                    "'op': 'not_exists'},"
+                    "{'property': 'sku', 'op': 'matches', 'value': '^A[0-9]+$'},"
+                    "{'property': 'shop', 'op': 'in', 'values': ['x', 'y']}]}");
+    struct metric *again = NULL;
+    cr_assert_eq(metric_decode(metric->document, &again), STATUS_OK);
+    cr_expect(bytes_equal(metric->document, again->document));
+    metric_free(metric);
+
+    static const struct {
+        const char *properties;
+        bool counts;
+    } rows[] = {
+        {"{'amount': 9.99, 'sku': 'A1', 'shop': 'y'}",                true },
+        {"{'amount': '10', 'sku': 'A1', 'shop': 'y'}",                true },
+        {"{'amount': 9.98, 'sku': 'A1', 'shop': 'y'}",                false},
+        {"{'amount': 9.99, 'sku': 'B1', 'shop': 'y'}",                false},
+        {"{'amount': 9.99, 'sku': 'A1', 'shop': 'z'}",                false},
+        {"{'amount': 9.99, 'sku': 'A1', 'shop': 'y', 'test': false}", false},
+        {"{'amount': 9.99, 'sku': 'A1', 'shop': 'y', 'test': null}",  true },
+        {"{}",                                                        false},
+    };
+
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        int64_t millionths = 0;
+        cr_expect_eq(metric_value(again, pack_of(rows[i].properties), &millionths), rows[i].counts,
+                     "%s", rows[i].properties);
+    }
+    metric_free(again);
 }
 
 Test(definitions, metrics_read_back_and_are_patched)

@@ -251,7 +251,7 @@ Test(results, few_users_and_few_conversions_are_warned_of)
     cr_assert_eq(results->status, RESULTS_INSUFFICIENT_DATA);
     cr_assert(warns_of(results, "has 10 users"));
     cr_assert(warns_of(results, "fewer than 10 users with the event"));
-    cr_assert(warns_of(results, "decides nothing below"));
+    cr_assert(warns_of(results, "too little data for a verdict"));
     arena_deinit(&world.arena);
 }
 

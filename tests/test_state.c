@@ -367,7 +367,7 @@ static void experiment_check(const struct state *state, const struct recount *re
     int numbers[METRICS];
     uint32_t count = 0;
     for (int i = 0; i < METRICS; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof(name), "m%d", i);
         const uint32_t at = catalog_find_metric(catalog, bytes_of_text(name));
         if (at != CATALOG_NONE) {

@@ -3,9 +3,11 @@
  * recursive evaluation of random trees; versions in a list that must be strictly ascending. */
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "api/json.h"
 #include "engine/definitions.h"
+#include "engine/order.h"
 #include "engine/targeting.h"
 
 static struct arena arena;
@@ -174,10 +176,10 @@ Test(targeting, numbers_compare_as_decimals_whatever_carries_them)
     struct pack_value large = {.type = PACK_UINT, .as.natural = 1ull << 63};
     struct pack_value large_double = number_of(0x1p63);
     struct pack_value not_a_number = number_of(__builtin_nan(""));
-    struct rule_values tenth = {&millionths, 1};
-    struct rule_values whole = {&five, 1};
-    struct rule_values half = {&large, 1};
-    struct rule_values nan = {&not_a_number, 1};
+    struct rule_values tenth = {.items = &millionths, .count = 1};
+    struct rule_values whole = {.items = &five, .count = 1};
+    struct rule_values half = {.items = &large, .count = 1};
+    struct rule_values nan = {.items = &not_a_number, .count = 1};
     cr_expect(rule_holds(RULE_EQ, &double_tenth, &tenth));
     cr_expect(!rule_holds(RULE_EQ, &below, &tenth));
     cr_expect(rule_holds(RULE_EQ, &five_millionths, &whole));
@@ -185,7 +187,7 @@ Test(targeting, numbers_compare_as_decimals_whatever_carries_them)
     for (int64_t i = 0; i < 1000; i++) {
         struct pack_value integer = {.type = PACK_INT, .as.integer = (5ll << 60) + i * 1024};
         struct pack_value same = number_of((double)integer.as.integer);
-        cr_expect(rule_holds(RULE_EQ, &same, &(struct rule_values){&integer, 1}));
+        cr_expect(rule_holds(RULE_EQ, &same, &(struct rule_values){.items = &integer, .count = 1}));
     }
     cr_expect(!rule_holds(RULE_EQ, &not_a_number, &nan));
     cr_expect(rule_holds(RULE_NE, &not_a_number, &nan));
@@ -231,8 +233,8 @@ Test(targeting, faults_are_named_by_path)
     expect_refused("{'rules': [{}]}",
                    "targeting.rules[0].attribute required; targeting.rules[0].op required");
     expect_refused(
-        "{'rules': [{'attribute': 'a', 'op': 'gte', 'value': 1}, {'attribute': 'a', 'op': "
-        "'semver_gte', 'value': '1'}]}",
+        "{'rules': [{'attribute': 'a', 'op': '>', 'value': 1}, {'attribute': 'a', 'op': "
+        "'GT', 'value': 1}]}",
         "targeting.rules[0].op unknown_operator; targeting.rules[1].op unknown_operator");
     expect_refused("{'rules': [{'attribute': 'a', 'op': 'eq', 'values': [1]}]}",
                    "targeting.rules[0].values not_allowed");
@@ -292,6 +294,232 @@ Test(targeting, a_tree_is_bounded_in_rules_and_depth)
         enum status status =
             targeting_decode(bytes_of(data, writer.size), "targeting", &arena, &errors, &targeting);
         cr_expect_eq(status, depth <= LIMIT_JSON_DEPTH ? STATUS_OK : STATUS_INVALID);
+    }
+}
+
+/* ---- Every operator ---- */
+
+struct operator_case {
+    const char *rule; /* without the attribute, which is a */
+    const char *holds_for[6];
+    const char *fails_for[12];
+};
+
+#define NOT_THERE "{}", "{'a': null}"
+#define NO_TEXT   "{'a': 5}", "{'a': true}", "{'a': ['x']}", "{'a': {'x': 1}}"
+#define NO_NUMBER                                                                                  \
+    "{'a': 'x'}", "{'a': ''}", "{'a': true}", "{'a': [9]}", "{'a': '0x9'}", "{'a': ' 9'}",         \
+        "{'a': '09'}"
+#define NO_VERSION "{'a': 'latest'}", "{'a': ''}", "{'a': 2}", "{'a': [2]}", "{'a': '1.2.3.4'}"
+
+static const struct operator_case operator_cases[] = {
+    {"'op': 'gt', 'value': 5",
+     {"{'a': 6}", "{'a': 5.000001}", "{'a': '6'}", "{'a': 1e300}"},
+     {"{'a': 5}", "{'a': '5.0'}", NO_NUMBER, NOT_THERE}                                                                 },
+    {"'op': 'gte', 'value': 5",
+     {"{'a': 5}", "{'a': 5.0}", "{'a': '5'}", "{'a': '5e0'}"},
+     {"{'a': 4.9999999}", "{'a': '-5'}", NO_NUMBER, NOT_THERE}                                                          },
+    {"'op': 'lt', 'value': 10",
+     {"{'a': 9}", "{'a': '9'}", "{'a': -1e300}", "{'a': '-0'}"},
+     {"{'a': 10}", "{'a': '10'}", "{'a': 'x'}", "{'a': false}", NOT_THERE}                                              },
+    {"'op': 'lte', 'value': 0.1",
+     {"{'a': 0.1}", "{'a': '0.1'}", "{'a': '0.10'}", "{'a': 0}"},
+     {"{'a': 0.10000001}", "{'a': '0.1000000000000000000000001'}", "{'a': 'x'}", "{'a': false}",
+      NOT_THERE}                                                                                                        },
+    {"'op': 'exists'",
+     {"{'a': 0}", "{'a': ''}", "{'a': false}", "{'a': []}", "{'a': {}}"},
+     {NOT_THERE, "{'b': 1}"}                                                                                            },
+    {"'op': 'not_exists'",                               {NOT_THERE, "{'b': 1}"}, {"{'a': 0}", "{'a': ''}", "{'a': []}"}},
+    {"'op': 'contains', 'value': 'b@'",
+     {"{'a': 'ab@c'}", "{'a': 'b@'}"},
+     {"{'a': 'b'}", "{'a': 'B@'}", "{'a': ''}", NO_TEXT, NOT_THERE}                                                     },
+    {"'op': 'starts_with', 'value': 'ab'",
+     {"{'a': 'ab'}", "{'a': 'abc'}"},
+     {"{'a': 'a'}", "{'a': 'Ab'}", "{'a': ' ab'}", "{'a': ''}", NO_TEXT, NOT_THERE}                                     },
+    {"'op': 'ends_with', 'value': 'é'",
+     {"{'a': 'é'}", "{'a': 'café'}"},
+     {"{'a': 'cafe'}", "{'a': 'éc'}", "{'a': ''}", NO_TEXT, NOT_THERE}                                                 },
+    {"'op': 'matches', 'value': '^[a-z]+@(x|y)[.]org$'",
+     {"{'a': 'me@x.org'}", "{'a': 'u@y.org'}"},
+     {"{'a': 'me@z.org'}", "{'a': 'Me@x.org'}", "{'a': ''}", NO_TEXT, NOT_THERE}                                        },
+    {"'op': 'matches', 'value': '(?i)ü.x'",
+     {"{'a': 'aüéxb'}", "{'a': 'Ü日X'}"},
+     {"{'a': 'üx'}", "{'a': ''}", NO_TEXT, NOT_THERE}                                                                  },
+    {"'op': 'semver_gt', 'value': '2.0.0'",
+     {"{'a': '2.0.1'}", "{'a': 'v10'}", "{'a': '2.1.0-rc'}"},
+     {"{'a': '2'}", "{'a': '2.0.0+b'}", "{'a': '2.0.0-rc.1'}", NO_VERSION, NOT_THERE}                                   },
+    {"'op': 'semver_gte', 'value': '2.0.0'",
+     {"{'a': '2.0.0'}", "{'a': '2'}", "{'a': '3'}"},
+     {"{'a': '2.0.0-rc.1'}", "{'a': '1.99'}", NO_VERSION, NOT_THERE}                                                    },
+    {"'op': 'semver_lt', 'value': '2.0.0'",
+     {"{'a': '1.99'}", "{'a': '2.0.0-rc.1'}"},
+     {"{'a': '2'}", "{'a': '10'}", NO_VERSION, NOT_THERE}                                                               },
+    {"'op': 'semver_lte', 'value': '2.0.0'",
+     {"{'a': '2'}", "{'a': '0.1'}", "{'a': '2.0.0+b'}"},
+     {"{'a': '2.0.1'}", "{'a': '10'}", NO_VERSION, NOT_THERE}                                                           },
+    {"'op': 'semver_eq', 'value': '2.0.0'",
+     {"{'a': '2'}", "{'a': 'v2.0'}", "{'a': '2.0.0+b'}"},
+     {"{'a': '2.0.1'}", "{'a': '2.0.0-rc.1'}", NO_VERSION, NOT_THERE}                                                   },
+};
+
+Test(targeting, every_operator_has_an_answer_for_every_attribute)
+{
+    for (size_t i = 0; i < COUNT_OF(operator_cases); i++) {
+        const struct operator_case *row = &operator_cases[i];
+        const char *json = arena_format(&arena, "{'rules': [{'attribute': 'a', %s}]}", row->rule);
+        const char *negated =
+            arena_format(&arena, "{'rules': [{'not': {'attribute': 'a', %s}}]}", row->rule);
+        for (size_t k = 0; k < COUNT_OF(row->holds_for) && row->holds_for[k] != NULL; k++) {
+            expect_match(json, row->holds_for[k], true);
+            expect_match(negated, row->holds_for[k], false);
+        }
+        for (size_t k = 0; k < COUNT_OF(row->fails_for) && row->fails_for[k] != NULL; k++) {
+            expect_match(json, row->fails_for[k], false);
+            expect_match(negated, row->fails_for[k], true);
+        }
+    }
+}
+
+Test(targeting, operators_have_their_names_and_operands)
+{
+    for (uint32_t i = 0; i < RULE_OPERATOR_END; i++) {
+        enum rule_operator operation = (enum rule_operator)i;
+        enum rule_operator parsed;
+        const char *name = rule_operator_name(operation);
+        cr_assert_eq(rule_operator_parse(bytes_of_text(name), &parsed), STATUS_OK);
+        cr_expect(parsed == operation || operation == RULE_COUNTRY_IN, "%s", name);
+    }
+    enum rule_operator parsed;
+    cr_expect_neq(rule_operator_parse(bytes_of_text("GT"), &parsed), STATUS_OK);
+    cr_expect_neq(rule_operator_parse(bytes_of_text(""), &parsed), STATUS_OK);
+    cr_expect_eq(rule_operator_operand(RULE_EXISTS), RULE_OPERAND_NONE);
+    cr_expect_eq(rule_operator_operand(RULE_MATCHES), RULE_OPERAND_VALUE);
+    cr_expect_eq(rule_operator_operand(RULE_NOT_IN), RULE_OPERAND_LIST);
+}
+
+static void expect_rule_refused(const char *rule, const char *expected)
+{
+    expect_refused(arena_format(&arena, "{'rules': [{'attribute': 'a', %s}]}", rule), expected);
+}
+
+Test(targeting, operands_are_checked_by_their_operator)
+{
+    static const char *const numeric[] = {"gt", "gte", "lt", "lte"};
+    static const char *const textual[] = {"contains", "starts_with", "ends_with", "matches"};
+    static const char *const versions[] = {"semver_gt", "semver_gte", "semver_lt", "semver_lte",
+                                           "semver_eq"};
+    static const char value[] = "targeting.rules[0].value ";
+    for (size_t i = 0; i < COUNT_OF(numeric); i++) {
+        expect_rule_refused(arena_format(&arena, "'op': '%s', 'value': '5'", numeric[i]),
+                            arena_format(&arena, "%swrong_type", value));
+        expect_rule_refused(arena_format(&arena, "'op': '%s', 'values': [5]", numeric[i]),
+                            "targeting.rules[0].values not_allowed");
+    }
+    for (size_t i = 0; i < COUNT_OF(textual); i++) {
+        expect_rule_refused(arena_format(&arena, "'op': '%s', 'value': 5", textual[i]),
+                            arena_format(&arena, "%swrong_type", value));
+        expect_rule_refused(arena_format(&arena, "'op': '%s', 'value': ''", textual[i]),
+                            arena_format(&arena, "%sout_of_range", value));
+    }
+    for (size_t i = 0; i < COUNT_OF(versions); i++) {
+        expect_rule_refused(arena_format(&arena, "'op': '%s', 'value': 2", versions[i]),
+                            arena_format(&arena, "%swrong_type", value));
+        expect_rule_refused(arena_format(&arena, "'op': '%s', 'value': '2.x'", versions[i]),
+                            arena_format(&arena, "%smalformed", value));
+    }
+    expect_rule_refused("'op': 'exists', 'value': true", "targeting.rules[0].value not_allowed");
+    expect_rule_refused("'op': 'not_exists', 'values': [1]",
+                        "targeting.rules[0].values not_allowed");
+}
+
+/* ---- Patterns ---- */
+
+Test(targeting, a_bad_pattern_is_refused_with_the_reason)
+{
+    static const char *const bad[] = {"(abc", "[z-a]", "a**", "(?=x)", "(a)\\\\1", "x{1001}", "*"};
+    for (size_t i = 0; i < COUNT_OF(bad); i++) {
+        expect_rule_refused(arena_format(&arena, "'op': 'matches', 'value': '%s'", bad[i]),
+                            "targeting.rules[0].value invalid_pattern");
+    }
+    expect_rule_refused("'op': 'matches', 'value': '(abc'",
+                        "targeting.rules[0].value invalid_pattern");
+    cr_expect_str_eq(errors.items[0].message, "is no regular expression for RE2: missing ): (abc");
+}
+
+Test(targeting, patterns_are_bounded_in_length_size_and_number)
+{
+    char pattern[LIMIT_PATTERN + 2] = "";
+    memset(pattern, 'a', LIMIT_PATTERN);
+    expect_match(arena_format(&arena,
+                              "{'rules': [{'attribute': 'a', 'op': 'matches', 'value': '%s'}]}",
+                              pattern),
+                 "{'a': 'aaa'}", false);
+    pattern[LIMIT_PATTERN] = 'a';
+    expect_rule_refused(arena_format(&arena, "'op': 'matches', 'value': '%s'", pattern),
+                        "targeting.rules[0].value invalid_pattern");
+    expect_rule_refused("'op': 'matches', 'value': '((\\\\pL{100}){10}){1}'",
+                        "targeting.rules[0].value invalid_pattern");
+    for (uint32_t count = LIMIT_PATTERNS; count <= LIMIT_PATTERNS + 1; count++) {
+        char *json = arena_take(&arena, 65536);
+        size_t size = (size_t)sprintf(json, "{'rules': [");
+        for (uint32_t i = 0; i < count; i++) {
+            size += (size_t)sprintf(json + size,
+                                    "%s{'attribute': 'a', 'op': 'matches', 'value': 'x|%u'}",
+                                    i > 0 ? "," : "", i);
+        }
+        sprintf(json + size, "]}");
+        if (count <= LIMIT_PATTERNS) {
+            expect_match(json, "{'a': 'x'}", true);
+        } else {
+            expect_refused(json, "targeting.rules[20].op out_of_range");
+        }
+    }
+}
+
+/* Patterns that take a backtracking matcher 2^n steps, on the longest attribute there is. */
+Test(targeting, patterns_match_in_linear_time, .timeout = 20)
+{
+    static const char *const patterns[] = {"^(a+)+$", "^(a|aa)*c$", "(x+x+)+y", "^(a?){30}a{30}b",
+                                           "(a|b)*a(a|b){400}c"};
+    char *attributes = arena_take_zeroed(&arena, LIMIT_ATTRIBUTES + 64);
+    size_t size = (size_t)sprintf(attributes, "{'a': '");
+    memset(attributes + size, 'a', LIMIT_ATTRIBUTES);
+    sprintf(attributes + size + LIMIT_ATTRIBUTES, "b'}");
+    for (size_t i = 0; i < COUNT_OF(patterns); i++) {
+        expect_match(arena_format(&arena,
+                                  "{'rules': [{'attribute': 'a', 'op': 'matches', 'value': '%s'}]}",
+                                  patterns[i]),
+                     attributes, false);
+    }
+}
+
+/* ---- Outcomes of the parts ---- */
+
+Test(targeting, every_part_has_its_path_and_its_outcome)
+{
+    struct targeting targeting = targeting_of(
+        "{'countries': ['US'], 'min_version': '2', 'rules': [{'any': [{'attribute': 'a', 'op': "
+        "'gt', 'value': 1}, {'not': {'attribute': 'b', 'op': 'exists'}}]}]}");
+
+    static const struct {
+        const char *path;
+        bool holds;
+    } expected[] = {
+        {"targeting",                     false},
+        {"targeting.countries",           true },
+        {"targeting.min_version",         false},
+        {"targeting.rules[0]",            true },
+        {"targeting.rules[0].any[0]",     false},
+        {"targeting.rules[0].any[1]",     true },
+        {"targeting.rules[0].any[1].not", false},
+    };
+
+    bool holds[TARGETING_NODES_MAX];
+    cr_assert_eq(targeting.node_count, COUNT_OF(expected));
+    cr_expect_not(targeting_evaluate(&targeting, pack_of("{'country': 'us', 'a': 1}"), holds));
+    for (uint32_t i = 0; i < targeting.node_count; i++) {
+        cr_expect_str_eq(targeting.nodes[i].path, expected[i].path);
+        cr_expect_eq(holds[i], expected[i].holds, "%s", expected[i].path);
     }
 }
 
@@ -378,6 +606,117 @@ Test(targeting, random_trees_mean_what_they_say)
     cr_expect(matched > 500 && matched < 4500);
 }
 
+/* ---- Decimals ---- */
+
+static struct pack_value text_number(const char *text)
+{
+    return (struct pack_value){.type = PACK_TEXT, .as.bytes = bytes_of_text(text)};
+}
+
+Test(targeting, decimals_order_exactly)
+{
+    /* Strictly ascending as texts. */
+    static const char *const ascending[] = {
+        "-1e999999999",
+        "-123456789012345678901234567890.5",
+        "-123456789012345678901234567890",
+        "-10",
+        "-9.5",
+        "-0.00000000000000000001",
+        "0",
+        "1e-400",
+        "0.1",
+        "0.10000000000000000000000000000001",
+        "0.5",
+        "9",
+        "9.5",
+        "10",
+        "9007199254740992",
+        "9007199254740993",
+        "1e16",
+        "18446744073709551615",
+        "18446744073709551616",
+        "1.8e+20",
+        "1e400",
+    };
+    for (size_t i = 0; i < COUNT_OF(ascending); i++) {
+        for (size_t k = 0; k < COUNT_OF(ascending); k++) {
+            int order = 7;
+            struct pack_value a = text_number(ascending[i]);
+            struct pack_value b = text_number(ascending[k]);
+            cr_assert(decimal_compare(&a, &b, &order), "%s %s", ascending[i], ascending[k]);
+            cr_expect_eq(order, (i > k) - (i < k), "%s %s", ascending[i], ascending[k]);
+        }
+    }
+    static const char *const same[][2] = {
+        {"0",    "-0.000e9"   },
+        {"100",  "1.00e2"     },
+        {"0.05", "5E-2"       },
+        {"12.5", "0.0125e+003"},
+    };
+    for (size_t i = 0; i < COUNT_OF(same); i++) {
+        int order = 7;
+        struct pack_value a = text_number(same[i][0]);
+        struct pack_value b = text_number(same[i][1]);
+        cr_expect(decimal_compare(&a, &b, &order) && order == 0, "%s", same[i][0]);
+    }
+    static const char *const none[] = {"",    "+1",  "1.",    ".5",          "01",  "1e",
+                                       "1e+", "- 1", "1 ",    "nan",         "inf", "0x10",
+                                       "1,5", "-",   "1e1.5", "1e9999999999"};
+    for (size_t i = 0; i < COUNT_OF(none); i++) {
+        int order = 7;
+        struct pack_value a = text_number(none[i]);
+        cr_expect(!decimal_compare(&a, &a, &order) && order == 7, "%s", none[i]);
+    }
+}
+
+/* What JSON, msgpack and a query string make of the same decimal. */
+Test(targeting, a_double_stands_for_the_decimal_that_it_was_written_as)
+{
+    for (uint32_t round = 0; round < 200000; round++) {
+        char text[40];
+        int order = 7;
+        uint32_t places = draw(16);
+        uint64_t digits =
+            ((uint64_t)draw(1000000) * 1000000000 + draw(1000000000)) % 1000000000000000;
+        uint64_t unit = 1;
+        for (uint32_t i = 0; i < places; i++) {
+            unit *= 10;
+        }
+        (void)snprintf(text, sizeof(text), "%s%llu%s%0*llu", draw(2) == 1 ? "-" : "",
+                       (unsigned long long)(digits / unit), places > 0 ? "." : "", (int)places,
+                       (unsigned long long)(digits % unit));
+        if (places == 0) {
+            text[strlen(text) - 1] = '\0'; /* the 0 of an empty fraction */
+        }
+        struct pack_value written = text_number(text);
+        struct pack_value sent = number_of(strtod(text, NULL));
+        cr_assert(decimal_compare(&written, &sent, &order), "%s", text);
+        cr_assert_eq(order, 0, "%s", text);
+    }
+}
+
+Test(targeting, every_carrier_orders_alike)
+{
+    for (uint32_t round = 0; round < 20000; round++) {
+        int order = 7;
+        int64_t a = (int64_t)draw(2000000) * 1000 - 1000000000 + (int64_t)draw(3);
+        int64_t b = draw(2) == 1 ? a + (int64_t)draw(3) - 1 : (int64_t)draw(2000000) * 1000;
+        struct pack_value left[] = {
+            {.type = PACK_MILLIONTHS, .as.integer = a},
+            number_of((double)a / 1e6),
+        };
+        struct pack_value right[] = {
+            {.type = PACK_MILLIONTHS, .as.integer = b},
+            number_of((double)b / 1e6),
+        };
+        for (uint32_t i = 0; i < 4; i++) {
+            cr_assert(decimal_compare(&left[i / 2], &right[i % 2], &order));
+            cr_assert_eq(order, (a > b) - (a < b), "%lld %lld %u", (long long)a, (long long)b, i);
+        }
+    }
+}
+
 /* ---- Versions and operators ---- */
 
 Test(targeting, versions_order_by_semantic_versioning)
@@ -434,18 +773,4 @@ Test(targeting, versions_order_by_semantic_versioning)
         cr_expect(!semver_compare(bytes_of_text("1"), bytes_of_text(wrong[i]), &order), "%s",
                   wrong[i]);
     }
-}
-
-Test(targeting, operators_have_names)
-{
-    static const char *const known[] = {"eq", "ne", "in", "not_in"};
-    for (uint32_t i = 0; i < COUNT_OF(known); i++) {
-        enum rule_operator operation;
-        cr_assert_eq(rule_operator_parse(bytes_of_text(known[i]), &operation), STATUS_OK);
-        cr_expect_str_eq(rule_operator_name(operation), known[i]);
-    }
-    enum rule_operator operation;
-    cr_expect_neq(rule_operator_parse(bytes_of_text("semver_gte"), &operation), STATUS_OK);
-    cr_expect_neq(rule_operator_parse(bytes_of_text("gt"), &operation), STATUS_OK);
-    cr_expect_str_eq(rule_operator_name(RULE_SEMVER_GTE), "semver_gte");
 }

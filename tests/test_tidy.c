@@ -117,6 +117,7 @@ static const struct {
 } levels[] = {
     {"base", 0},      {"limits", 0},          {"arena", 1},       {"timestamp", 1},           {"pool", 1},
     {"inbox", 1},     {"index_table", 1},     {"pack", 1},        {"dist", 1},                {"stats", 2},
+    {"order", 2},     {"regex", 1},
     {"io", 2},        {"io_posix", 2},        {"format", 2},      {"event_log", 3},           {"event_log_internal", 3},
     {"targeting", 3}, {"definitions", 3},     {"definition", 3},  {"cell", 5},                     {"users", 3},       {"definition_document", 3}, {"event_ids", 3},
     {"assign", 4},    {"catalog", 4},         {"layer", 4},         {"state", 5},       {"state_internal", 5},      {"rollup", 5},
@@ -141,6 +142,7 @@ static const struct {
     {"<liburing.h>", "engine/io_uring.c"},
     {"<lmdb.h>", "engine/store.c tests/"},
     {"<boost/", "engine/dist.cc"},
+    {"<re2/", "engine/regex.cc"},
     {"<curl/", "tools/client.c"},
     {"<msgpack.h>", "tests/"},
     {"<criterion/", "tests/"},

@@ -3,7 +3,8 @@
 
 #include "api/json.h"
 
-enum status answer_read(struct arena *arena, struct bytes json, struct error *error, struct bytes *out_document)
+enum status answer_read(struct arena *arena, struct bytes json, struct error *error,
+                        struct bytes *out_document)
 {
     /* The longest a value grows is from "1e1" to a double. */
     const size_t capacity = json.size * 3 + 64;
@@ -14,7 +15,8 @@ enum status answer_read(struct arena *arena, struct bytes json, struct error *er
     struct pack_writer writer = pack_writer_on(data, capacity);
     struct json_reader reader = json_reader_on((const char *)json.data, json.size);
     if (!json_transcode(&reader, arena, &writer) || !json_at_end(&reader) || writer.overflow) {
-        return error_set(error, STATUS_UNSUPPORTED, "the answer is not JSON (at byte %zu): is this an assay server?",
+        return error_set(error, STATUS_UNSUPPORTED,
+                         "the answer is not JSON (at byte %zu): is this an assay server?",
                          reader.fault_offset);
     }
     *out_document = bytes_of(writer.data, writer.size);
@@ -127,7 +129,10 @@ bool answer_is_true(struct bytes document, const char *path)
 
 struct answer_items answer_items(struct bytes document, const char *path)
 {
-    struct answer_items items = {{NULL, NULL, false}, 0};
+    struct answer_items items = {
+        {NULL, NULL, false},
+        0
+    };
     struct bytes encoded;
     if (answer_find(document, path, &encoded)) {
         items.cursor = pack_cursor_on(encoded);
@@ -149,7 +154,10 @@ bool answer_next(struct answer_items *items, struct bytes *out_item)
 
 struct answer_items answer_members(struct bytes document, const char *path)
 {
-    struct answer_items members = {{NULL, NULL, false}, 0};
+    struct answer_items members = {
+        {NULL, NULL, false},
+        0
+    };
     struct bytes encoded;
     if (answer_find(document, path, &encoded)) {
         members.cursor = pack_cursor_on(encoded);
@@ -160,7 +168,8 @@ struct answer_items answer_members(struct bytes document, const char *path)
     return members;
 }
 
-bool answer_next_member(struct answer_items *members, struct bytes *out_name, struct bytes *out_value)
+bool answer_next_member(struct answer_items *members, struct bytes *out_name,
+                        struct bytes *out_value)
 {
     if (members->left == 0) {
         return false;

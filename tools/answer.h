@@ -10,7 +10,7 @@
 
 /* The text must be followed by JSON_PADDING readable bytes. */
 MUST_USE enum status answer_read(struct arena *arena, struct bytes json, struct error *error,
-                                   struct bytes *out_document);
+                                 struct bytes *out_document);
 
 /* The encoded value; "" is the document itself. */
 bool answer_find(struct bytes document, const char *path, struct bytes *out_value);
@@ -25,10 +25,12 @@ struct answer_items {
     uint32_t left;
 };
 
-struct answer_items answer_items(struct bytes document, const char *path); /* empty where it is missing */
+struct answer_items answer_items(struct bytes document,
+                                 const char *path); /* empty where it is missing */
 bool answer_next(struct answer_items *items, struct bytes *out_item);
 /* The same for the members of an object. */
 struct answer_items answer_members(struct bytes document, const char *path);
-bool answer_next_member(struct answer_items *members, struct bytes *out_name, struct bytes *out_value);
+bool answer_next_member(struct answer_items *members, struct bytes *out_name,
+                        struct bytes *out_value);
 
 #endif

@@ -30,12 +30,15 @@ struct client {
     char curl_error[CURL_ERROR_SIZE];
 };
 
-void client_option_rows(struct client_options *options, struct option_row out_rows[CLIENT_OPTION_COUNT])
+void client_option_rows(struct client_options *options,
+                        struct option_row out_rows[CLIENT_OPTION_COUNT])
 {
     const struct option_row rows[CLIENT_OPTION_COUNT] = {
-        {"url", "URL", OPTION_TEXT, &options->url, "the server; else ASSAY_URL, else " URL_DEFAULT},
-        {"token", "TOKEN", OPTION_TEXT, &options->token, "else the admin token of --data, else ASSAY_TOKEN"},
-        {"data", "DIR", OPTION_TEXT, &options->data, "the server's data directory: take the token from there"},
+        {"url",   "URL",   OPTION_TEXT, &options->url,   "the server; else ASSAY_URL, else " URL_DEFAULT},
+        {"token", "TOKEN", OPTION_TEXT, &options->token,
+         "else the admin token of --data, else ASSAY_TOKEN"                                             },
+        {"data",  "DIR",   OPTION_TEXT, &options->data,
+         "the server's data directory: take the token from there"                                       },
     };
     memcpy(out_rows, rows, sizeof(rows));
 }
@@ -51,7 +54,8 @@ static enum status token_read(const char *directory, struct error *error, char o
     }
     FILE *file = fopen(path, "re");
     if (file == NULL) {
-        return error_set(error, STATUS_NOT_FOUND, "cannot read %s: %s (the server writes it on its first start)", path,
+        return error_set(error, STATUS_NOT_FOUND,
+                         "cannot read %s: %s (the server writes it on its first start)", path,
                          strerrordesc_np(errno));
     }
     const bool is_read = fgets(out_token, TOKEN_MAX, file) != NULL;
@@ -63,7 +67,8 @@ static enum status token_read(const char *directory, struct error *error, char o
     return STATUS_OK;
 }
 
-static enum status token_choose(const struct client_options *options, struct error *error, char out_token[TOKEN_MAX])
+static enum status token_choose(const struct client_options *options, struct error *error,
+                                char out_token[TOKEN_MAX])
 {
     const char *token = options->token;
     if (token == NULL && options->data != NULL) {
@@ -74,16 +79,19 @@ static enum status token_choose(const struct client_options *options, struct err
     }
     if (token == NULL || token[0] == '\0') {
         return error_set(error, STATUS_INVALID,
-                         "who are you? Give --token TOKEN, or set ASSAY_TOKEN, or on the server's machine --data DIR");
+                         "who are you? Give --token TOKEN, or set ASSAY_TOKEN, or on the server's "
+                         "machine --data DIR");
     }
     const int size = snprintf(out_token, TOKEN_MAX, "%s", token);
     if (size < 0 || size >= TOKEN_MAX || strpbrk(token, "\r\n") != NULL) {
-        return error_set(error, STATUS_INVALID, "this is no token: it is too long, or of several lines");
+        return error_set(error, STATUS_INVALID,
+                         "this is no token: it is too long, or of several lines");
     }
     return STATUS_OK;
 }
 
-static enum status url_choose(const struct client_options *options, struct error *error, char out_url[URL_MAX])
+static enum status url_choose(const struct client_options *options, struct error *error,
+                              char out_url[URL_MAX])
 {
     const char *url = options->url != NULL ? options->url : getenv("ASSAY_URL");
     if (url == NULL || url[0] == '\0') {
@@ -92,7 +100,8 @@ static enum status url_choose(const struct client_options *options, struct error
     const bool has_scheme = strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0;
     const int size = snprintf(out_url, URL_MAX, "%s", url);
     if (!has_scheme || size < 0 || size >= URL_MAX) {
-        return error_set(error, STATUS_INVALID, "--url takes a URL such as " URL_DEFAULT ", not '%s'", url);
+        return error_set(error, STATUS_INVALID,
+                         "--url takes a URL such as " URL_DEFAULT ", not '%s'", url);
     }
     for (size_t i = strlen(out_url); i > 0 && out_url[i - 1] == '/'; i--) {
         out_url[i - 1] = '\0';
@@ -135,10 +144,12 @@ static bool is_local(const char *url)
     return false;
 }
 
-enum status client_open(const struct client_options *options, struct error *error, struct client **out_client)
+enum status client_open(const struct client_options *options, struct error *error,
+                        struct client **out_client)
 {
     struct client *client = calloc(1, sizeof(*client));
-    enum status status = client != NULL ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "out of memory");
+    enum status status =
+        client != NULL ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "out of memory");
     if (status == STATUS_OK) {
         status = url_choose(options, error, client->url);
     }
@@ -147,7 +158,8 @@ enum status client_open(const struct client_options *options, struct error *erro
     }
     if (status == STATUS_OK) {
         client->curl = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK ? curl_easy_init() : NULL;
-        status = client->curl != NULL ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "libcurl cannot start");
+        status = client->curl != NULL ? STATUS_OK
+                                      : error_set(error, STATUS_NO_MEMORY, "libcurl cannot start");
     }
     if (status != STATUS_OK) {
         client_close(client);
@@ -186,16 +198,17 @@ struct status_row {
 };
 
 static const struct status_row status_rows[] = {
-    {400, STATUS_INVALID, NULL},
-    {401, STATUS_UNAVAILABLE, "the server does not know this token: check --token, ASSAY_TOKEN or --data"},
-    {403, STATUS_UNAVAILABLE, "an admin can make a token that may: assay token create --help"},
-    {404, STATUS_NOT_FOUND, NULL},
-    {409, STATUS_CONFLICT, NULL},
-    {412, STATUS_CONFLICT, NULL},
-    {413, STATUS_TOO_LARGE, NULL},
-    {422, STATUS_INVALID, NULL},
-    {429, STATUS_BUSY, "the server is busy: try again later"},
-    {503, STATUS_BUSY, "the server cannot take this now: try again later, or look at its traces"},
+    {400, STATUS_INVALID,     NULL                                                                     },
+    {401, STATUS_UNAVAILABLE,
+     "the server does not know this token: check --token, ASSAY_TOKEN or --data"                       },
+    {403, STATUS_UNAVAILABLE, "an admin can make a token that may: assay token create --help"          },
+    {404, STATUS_NOT_FOUND,   NULL                                                                     },
+    {409, STATUS_CONFLICT,    NULL                                                                     },
+    {412, STATUS_CONFLICT,    NULL                                                                     },
+    {413, STATUS_TOO_LARGE,   NULL                                                                     },
+    {422, STATUS_INVALID,     NULL                                                                     },
+    {429, STATUS_BUSY,        "the server is busy: try again later"                                    },
+    {503, STATUS_BUSY,        "the server cannot take this now: try again later, or look at its traces"},
 };
 
 /* "; variants[0].weight must be ..." for the first few field errors. */
@@ -209,8 +222,9 @@ static void faults_append(struct bytes document, char *text, size_t capacity)
         (void)answer_text(item, "path", &path);
         if (answer_text(item, "message", &message)) {
             const size_t used = strlen(text);
-            (void)snprintf(text + used, capacity - used, "; %.*s%s%.*s", (int)path.size, (const char *)path.data,
-                           path.size != 0 ? " " : "", (int)message.size, (const char *)message.data);
+            (void)snprintf(text + used, capacity - used, "; %.*s%s%.*s", (int)path.size,
+                           (const char *)path.data, path.size != 0 ? " " : "", (int)message.size,
+                           (const char *)message.data);
         }
     }
     if (items.left > 0) {
@@ -220,8 +234,8 @@ static void faults_append(struct bytes document, char *text, size_t capacity)
 }
 
 /* Says what the server said. */
-static enum status reply_trouble(const struct client_request *request, const struct client_reply *reply,
-                                 struct error *error)
+static enum status reply_trouble(const struct client_request *request,
+                                 const struct client_reply *reply, struct error *error)
 {
     const struct status_row *row = NULL;
     for (size_t i = 0; i < COUNT_OF(status_rows); i++) {
@@ -234,13 +248,15 @@ static enum status reply_trouble(const struct client_request *request, const str
     char text[400] = "";
     if (answer_read(&arena, reply->body, NULL, &document) == STATUS_OK &&
         answer_text(document, "detail", &detail)) {
-        detail.size -= detail.size > 0 && detail.data[detail.size - 1] == '.'; /* the sentence goes on */
+        detail.size -=
+            detail.size > 0 && detail.data[detail.size - 1] == '.'; /* the sentence goes on */
         (void)snprintf(text, sizeof(text), ": %.*s", (int)detail.size, (const char *)detail.data);
         faults_append(document, text, sizeof(text));
     }
     const enum status status =
-        error_set(error, row != NULL ? row->status : STATUS_UNAVAILABLE, "%s %s answered %ld%s%s%s%s", request->method,
-                  request->path, reply->status, text, row != NULL && row->advice != NULL ? " (" : "",
+        error_set(error, row != NULL ? row->status : STATUS_UNAVAILABLE,
+                  "%s %s answered %ld%s%s%s%s", request->method, request->path, reply->status, text,
+                  row != NULL && row->advice != NULL ? " (" : "",
                   row != NULL && row->advice != NULL ? row->advice : "",
                   row != NULL && row->advice != NULL ? ")" : "");
     arena_deinit(&arena);
@@ -251,7 +267,8 @@ static enum status transfer_trouble(const struct client *client, CURLcode code, 
 {
     if (code == CURLE_COULDNT_CONNECT) {
         return error_set(error, STATUS_UNAVAILABLE,
-                         "no server answers at %s: start one with `assayd --data DIR`, or say where it is with --url",
+                         "no server answers at %s: start one with `assayd --data DIR`, or say "
+                         "where it is with --url",
                          client->url);
     }
     return error_set(error, STATUS_UNAVAILABLE, "%s: %s", client->url,
@@ -260,7 +277,8 @@ static enum status transfer_trouble(const struct client *client, CURLcode code, 
 
 /* ---- sending ---- */
 
-static struct curl_slist *headers_make(const struct client *client, const struct client_request *request)
+static struct curl_slist *headers_make(const struct client *client,
+                                       const struct client_request *request)
 {
     char line[TOKEN_MAX + 64];
     /* Waiting for "100 Continue" would cost a round trip on each large body. */
@@ -275,8 +293,8 @@ static struct curl_slist *headers_make(const struct client *client, const struct
     return headers;
 }
 
-static void request_set(struct client *client, const struct client_request *request, const char *url,
-                        struct curl_slist *headers)
+static void request_set(struct client *client, const struct client_request *request,
+                        const char *url, struct curl_slist *headers)
 {
     CURL *curl = client->curl;
     curl_easy_reset(curl); /* keeps the connection */
@@ -303,8 +321,8 @@ static void request_set(struct client *client, const struct client_request *requ
     }
 }
 
-static enum status send_once(struct client *client, const struct client_request *request, struct error *error,
-                             struct client_reply *reply)
+static enum status send_once(struct client *client, const struct client_request *request,
+                             struct error *error, struct client_reply *reply)
 {
     char url[URL_MAX + 4096];
     if ((size_t)snprintf(url, sizeof(url), "%s%s", client->url, request->path) >= sizeof(url)) {
@@ -320,12 +338,14 @@ static enum status send_once(struct client *client, const struct client_request 
     }
     (void)curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &reply->status);
     static const char none[JSON_PADDING + 1] = "";
-    reply->body = client->reply_size != 0 ? bytes_of(client->reply, client->reply_size) : bytes_of(none, 0);
-    return reply->status >= 200 && reply->status < 300 ? STATUS_OK : reply_trouble(request, reply, error);
+    reply->body =
+        client->reply_size != 0 ? bytes_of(client->reply, client->reply_size) : bytes_of(none, 0);
+    return reply->status >= 200 && reply->status < 300 ? STATUS_OK
+                                                       : reply_trouble(request, reply, error);
 }
 
-enum status client_send(struct client *client, const struct client_request *request, struct error *error,
-                        struct client_reply *out_reply)
+enum status client_send(struct client *client, const struct client_request *request,
+                        struct error *error, struct client_reply *out_reply)
 {
     const time_t give_up = time(NULL) + CLIENT_PATIENCE_SECONDS;
     for (;;) {
@@ -340,8 +360,8 @@ enum status client_send(struct client *client, const struct client_request *requ
     }
 }
 
-enum status client_call(struct client *client, const struct client_request *request, struct arena *arena,
-                        struct error *error, struct bytes *out_document)
+enum status client_call(struct client *client, const struct client_request *request,
+                        struct arena *arena, struct error *error, struct bytes *out_document)
 {
     struct client_reply reply;
     const enum status status = client_send(client, request, error, &reply);

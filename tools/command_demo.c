@@ -9,25 +9,28 @@
 #include "api/json.h"
 #include "engine/limits.h"
 #include "engine/timestamp.h"
-#include "tools/client.h"
 #include "tools/answer.h"
+#include "tools/client.h"
 #include "tools/terminal.h"
 
-#define DEMO_KEY       "homepage-cta"
-#define DEMO_DAYS      14
-#define BATCH_USERS    1000u
-#define USERS_DEFAULT  6000u
-#define USERS_MAX      1000000u
-#define SECONDS_DAY    86400ll
-#define EVENTS_A_USER  3u
-#define SEED           20260101ull
+#define DEMO_KEY      "homepage-cta"
+#define DEMO_DAYS     14
+#define BATCH_USERS   1000u
+#define USERS_DEFAULT 6000u
+#define USERS_MAX     1000000u
+#define SECONDS_DAY   86400ll
+#define EVENTS_A_USER 3u
+#define SEED          20260101ull
 
-static_assert(BATCH_USERS * EVENTS_A_USER <= LIMIT_EVENTS_PER_REQUEST, "a batch's events are one request");
+static_assert(BATCH_USERS * EVENTS_A_USER <= LIMIT_EVENTS_PER_REQUEST,
+              "a batch's events are one request");
 
 /* The example of the API's description. */
 static const char demo_experiment[] =
-    "{\"name\": \"Homepage CTA Test\", \"description\": \"Testing button colors\", \"key\": \"" DEMO_KEY "\","
-    " \"variants\": [{\"name\": \"control\", \"weight\": 0.5, \"is_control\": true, \"value\": {\"color\": \"grey\"}},"
+    "{\"name\": \"Homepage CTA Test\", \"description\": \"Testing button colors\", \"key\": "
+    "\"" DEMO_KEY "\","
+    " \"variants\": [{\"name\": \"control\", \"weight\": 0.5, \"is_control\": true, \"value\": "
+    "{\"color\": \"grey\"}},"
     " {\"name\": \"blue_button\", \"weight\": 0.25, \"value\": {\"color\": \"blue\"}},"
     " {\"name\": \"green_button\", \"weight\": 0.25, \"value\": {\"color\": \"green\"}}],"
     " \"targeting\": {\"countries\": [\"US\", \"CA\"], \"min_version\": \"2.0.0\"},"
@@ -40,8 +43,8 @@ struct variant_row {
 };
 
 static const struct variant_row variant_rows[] = {
-    {"control", 100},
-    {"blue_button", 160},
+    {"control",      100},
+    {"blue_button",  160},
     {"green_button", 115},
 };
 
@@ -89,7 +92,8 @@ static enum status experiment_ensure(struct demo *demo)
                                         .path = "/experiments",
                                         .content_type = "application/json",
                                         .body = bytes_of_text(demo_experiment)};
-    const struct client_request get = {.method = "GET", .path = "/experiments/" DEMO_KEY, .is_repeatable = true};
+    const struct client_request get = {
+        .method = "GET", .path = "/experiments/" DEMO_KEY, .is_repeatable = true};
     struct bytes experiment;
     enum status status = client_call(demo->client, &get, &demo->arena, &demo->error, &experiment);
     if (status == STATUS_NOT_FOUND) {
@@ -100,8 +104,10 @@ static enum status experiment_ensure(struct demo *demo)
     }
     struct bytes created = {NULL, 0};
     int64_t created_us = 0;
-    if (!answer_text(experiment, "created_at", &created) || timestamp_parse(created, &created_us) != STATUS_OK) {
-        return error_set(&demo->error, STATUS_UNSUPPORTED, "the server does not say when the experiment was made");
+    if (!answer_text(experiment, "created_at", &created) ||
+        timestamp_parse(created, &created_us) != STATUS_OK) {
+        return error_set(&demo->error, STATUS_UNSUPPORTED,
+                         "the server does not say when the experiment was made");
     }
     demo->first_us = created_us - DEMO_DAYS * MICROSECONDS_PER_DAY;
     return STATUS_OK;
@@ -109,9 +115,11 @@ static enum status experiment_ensure(struct demo *demo)
 
 /* ---- users ---- */
 
-static void user_write(struct demo *demo, struct json_writer *writer, uint64_t number, int64_t assigned_us)
+static void user_write(struct demo *demo, struct json_writer *writer, uint64_t number,
+                       int64_t assigned_us)
 {
-    static const char *const countries[] = {"US", "US", "US", "CA", "CA", "US", "CA", "US", "US", "DE"};
+    static const char *const countries[] = {"US", "US", "US", "CA", "CA",
+                                            "US", "CA", "US", "US", "DE"};
     static const char *const versions[] = {"2.1.0", "2.0.0", "2.3.1", "3.0.0"};
     char user[32];
     char time[TIMESTAMP_TEXT_SIZE];
@@ -132,7 +140,8 @@ static void user_write(struct demo *demo, struct json_writer *writer, uint64_t n
     json_end_object(writer);
 }
 
-static enum status users_assign(struct demo *demo, uint64_t first, uint32_t count, struct bytes *out_answers)
+static enum status users_assign(struct demo *demo, uint64_t first, uint32_t count,
+                                struct bytes *out_answers)
 {
     struct json_writer writer = json_writer_in(&demo->arena);
     json_begin_object(&writer);
@@ -157,7 +166,8 @@ static enum status users_assign(struct demo *demo, uint64_t first, uint32_t coun
 /* ---- events ---- */
 
 /* cents: of a purchase; 0: no properties. */
-static void event_write(struct json_writer *writer, struct bytes user, const char *type, int64_t time_us, uint32_t cents)
+static void event_write(struct json_writer *writer, struct bytes user, const char *type,
+                        int64_t time_us, uint32_t cents)
 {
     char id[96];
     char time[TIMESTAMP_TEXT_SIZE];
@@ -186,7 +196,8 @@ static void event_write(struct json_writer *writer, struct bytes user, const cha
 }
 
 /* What one user did after seeing the button. */
-static void user_events(struct demo *demo, struct json_writer *writer, struct bytes user, uint32_t variant, int64_t from_us)
+static void user_events(struct demo *demo, struct json_writer *writer, struct bytes user,
+                        uint32_t variant, int64_t from_us)
 {
     const uint32_t luck = random_below(demo, 1000);
     const int64_t seen_us = from_us + (1 + random_below(demo, 60)) * 1000000ll;
@@ -200,7 +211,8 @@ static void user_events(struct demo *demo, struct json_writer *writer, struct by
     }
 }
 
-static void answers_follow(struct demo *demo, uint64_t first, struct bytes answers, struct json_writer *writer)
+static void answers_follow(struct demo *demo, uint64_t first, struct bytes answers,
+                           struct json_writer *writer)
 {
     struct answer_items items = answer_items(answers, "assignments");
     struct bytes answer;
@@ -231,7 +243,8 @@ static enum status events_send(struct demo *demo, const struct json_writer *writ
                                            .body = bytes_of(writer->text, writer->size),
                                            .is_repeatable = true};
     struct bytes answer;
-    const enum status status = client_call(demo->client, &request, &demo->arena, &demo->error, &answer);
+    const enum status status =
+        client_call(demo->client, &request, &demo->arena, &demo->error, &answer);
     if (status == STATUS_OK) {
         demo->events += answer_count(answer, "accepted");
         demo->duplicates += answer_count(answer, "duplicates");
@@ -277,7 +290,8 @@ static void hints_print(const struct demo *demo)
     char number[NUMBER_TEXT_SIZE];
     (void)printf("The experiment " DEMO_KEY " has users");
     for (size_t i = 0; i < COUNT_OF(variant_rows); i++) {
-        (void)printf("%s %s in %s", i > 0 ? "," : "", number_text(demo->enrolled[i], number), variant_rows[i].name);
+        (void)printf("%s %s in %s", i > 0 ? "," : "", number_text(demo->enrolled[i], number),
+                     variant_rows[i].name);
     }
     (void)printf(" (%s more are not targeted)", number_text(demo->not_enrolled, number));
     (void)printf(" and %s new events", number_text(demo->events, number));
@@ -285,15 +299,18 @@ static void hints_print(const struct demo *demo)
         (void)printf(" (%s were there before)", number_text(demo->duplicates, number));
     }
     (void)printf(".\n\nWhich variant does a user get? The first time decides, and it stays:\n\n"
-                 "  curl -sS -H 'Authorization: Bearer %s' '%s/experiments/" DEMO_KEY
+                 "  curl -sS -w '\\n' -H 'Authorization: Bearer %s' '%s/experiments/" DEMO_KEY
                  "/assignment/alice?country=US&version=2.1.0'\n",
                  token, url);
-    (void)printf("\nSomething a user did. Sent again with the same event_id it still counts once:\n\n"
-                 "  curl -sS -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' '%s/events' -d "
-                 "'{\"event_id\": \"alice-1\", \"user_id\": \"alice\", \"event_type\": \"conversion\"}'\n",
-                 token, url);
+    (void)printf(
+        "\nSomething a user did. Sent again with the same event_id it still counts once:\n\n"
+        "  curl -sS -w '\\n' -H 'Authorization: Bearer %s' -H 'Content-Type: application/json' "
+        "'%s/events' -d "
+        "'{\"event_id\": \"alice-1\", \"user_id\": \"alice\", \"event_type\": \"conversion\"}'\n",
+        token, url);
     (void)printf("\nWhat did the experiment do?\n\n"
-                 "  curl -sS -H 'Authorization: Bearer %s' '%s/experiments/" DEMO_KEY "/results'\n\n",
+                 "  curl -sS -w '\\n' -H 'Authorization: Bearer %s' '%s/experiments/" DEMO_KEY
+                 "/results'\n\n",
                  token, url);
 }
 
@@ -333,8 +350,10 @@ const struct command command_demo = {
     .name = "demo",
     .arguments = "",
     .summary = "Fill a running server with a demonstration experiment.",
-    .lesson = "Makes the experiment homepage-cta, has the server assign some thousand made-up users over the last\n"
-              "fourteen days, sends what they did, and prints three commands to try. Run again it adds nothing.\n"
+    .lesson = "Makes the experiment homepage-cta, has the server assign some thousand made-up "
+              "users over the last\n"
+              "fourteen days, sends what they did, and prints three commands to try. Run again it "
+              "adds nothing.\n"
               "tools/run does all of it, from a fresh clone.\n"
               "\n"
               "  assay demo --data ./data\n",

@@ -36,7 +36,8 @@ struct nesting {
 };
 
 /* Writes the value at the cursor, or opens it where it holds others. */
-static bool value_begin(struct json_writer *writer, struct pack_cursor *cursor, struct nesting *nestings, uint32_t *depth)
+static bool value_begin(struct json_writer *writer, struct pack_cursor *cursor,
+                        struct nesting *nestings, uint32_t *depth)
 {
     struct pack_cursor start = *cursor;
     struct pack_value value;
@@ -122,7 +123,8 @@ static enum status record_dump(void *context, const struct record *record)
     if (dump->to_lsn != 0 && record->lsn > dump->to_lsn) {
         return STATUS_END;
     }
-    if (record->lsn < dump->from_lsn || (dump->kind != 0 && record->kind != (enum record_kind)dump->kind)) {
+    if (record->lsn < dump->from_lsn ||
+        (dump->kind != 0 && record->kind != (enum record_kind)dump->kind)) {
         return STATUS_OK;
     }
     arena_reset(&dump->arena, LINE_KEPT);
@@ -165,7 +167,9 @@ static enum exit_code dump_run(const char *directory, struct dump *dump)
     /* The reader takes a position beyond the end for damage, so start where the log surely has something. */
     const uint64_t last = offline->segments[offline->segment_count - 1];
     const uint64_t first = offline->segments[0];
-    const uint64_t from = dump->from_lsn < first ? first : dump->from_lsn > last ? last : dump->from_lsn;
+    const uint64_t from = dump->from_lsn < first  ? first
+                          : dump->from_lsn > last ? last
+                                                  : dump->from_lsn;
     if (dump->from_lsn < first && dump->from_lsn > 1) {
         note("the log begins at lsn %llu", (unsigned long long)first);
     }
@@ -174,7 +178,8 @@ static enum exit_code dump_run(const char *directory, struct dump *dump)
     status = log_scan(&options, &error, record_dump, dump);
     offline_close(offline);
     if (status != STATUS_OK && status != STATUS_END) {
-        return complain(offline_exit(status), "%s", error.text[0] != '\0' ? error.text : status_name(status));
+        return complain(offline_exit(status), "%s",
+                        error.text[0] != '\0' ? error.text : status_name(status));
     }
     return EXIT_GOOD;
 }
@@ -186,10 +191,12 @@ static enum exit_code run(const struct command *command, int count, char **argum
     struct dump dump = {.from_lsn = 1};
     struct option_operands operands = {0};
     const struct option_row rows[] = {
-        {"data", "DIR", OPTION_TEXT, &directory, "the data directory of a stopped server"},
-        {"from", "LSN", OPTION_NUMBER, &dump.from_lsn, "the first record; else the oldest there is"},
-        {"to", "LSN", OPTION_NUMBER, &dump.to_lsn, "the last record; else the newest"},
-        {"kind", "KIND", OPTION_TEXT, &kind, "only these: event, assignment, experiment, metric, token"},
+        {"data", "DIR",  OPTION_TEXT,   &directory,     "the data directory of a stopped server"},
+        {"from", "LSN",  OPTION_NUMBER, &dump.from_lsn,
+         "the first record; else the oldest there is"                                           },
+        {"to",   "LSN",  OPTION_NUMBER, &dump.to_lsn,   "the last record; else the newest"      },
+        {"kind", "KIND", OPTION_TEXT,   &kind,
+         "only these: event, assignment, experiment, metric, token"                             },
     };
     enum exit_code code = EXIT_GOOD;
     if (!options_read(command, rows, COUNT_OF(rows), count, arguments, &operands, &code)) {
@@ -212,8 +219,10 @@ const struct command command_dump = {
     .arguments = "--data DIR",
     .summary = "The records of a stopped server's log, a line of JSON each.",
     .lesson =
-        "Every line has lsn (the record's number), kind and received_at, and then the fields of its kind\n"
-        "as docs/format.md lists them. Times that end in _us are microseconds since 1970; ids are written\n"
+        "Every line has lsn (the record's number), kind and received_at, and then the fields of "
+        "its kind\n"
+        "as docs/format.md lists them. Times that end in _us are microseconds since 1970; ids are "
+        "written\n"
         "as UUIDs, other binary values as hexadecimal text.\n"
         "\n"
         "  assay dump --data /var/lib/assay --kind assignment | jq -r .user_id | sort | uniq -d\n"

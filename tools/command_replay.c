@@ -21,8 +21,8 @@
 static enum status path_error(struct error *error, const char *verb, const char *path)
 {
     const int cause = errno;
-    return error_set(error, cause == ENOSPC || cause == EDQUOT ? STATUS_NO_SPACE : STATUS_IO, "cannot %s %s: %s", verb,
-                     path, strerrordesc_np(cause));
+    return error_set(error, cause == ENOSPC || cause == EDQUOT ? STATUS_NO_SPACE : STATUS_IO,
+                     "cannot %s %s: %s", verb, path, strerrordesc_np(cause));
 }
 
 static bool copy_bytes(int from, int to)
@@ -43,7 +43,8 @@ static bool copy_bytes(int from, int to)
     return is_good && fsync(to) == 0;
 }
 
-static enum status file_copy(const char *source, const char *target, mode_t mode, struct error *error)
+static enum status file_copy(const char *source, const char *target, mode_t mode,
+                             struct error *error)
 {
     const int from = open(source, O_RDONLY | O_CLOEXEC);
     if (from < 0) {
@@ -79,16 +80,19 @@ static enum status target_check(const char *path, struct error *error)
     }
     bool is_empty = true;
     for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
-        is_empty = is_empty && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0);
+        is_empty =
+            is_empty && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0);
     }
     (void)closedir(directory);
     return is_empty ? STATUS_OK
-                    : error_set(error, STATUS_EXISTS, "%s is not empty: --to takes a new directory", path);
+                    : error_set(error, STATUS_EXISTS, "%s is not empty: --to takes a new directory",
+                                path);
 }
 
 /* ---- the new directory ---- */
 
-static enum status segment_place(const char *source, const char *target, bool is_last, struct error *error)
+static enum status segment_place(const char *source, const char *target, bool is_last,
+                                 struct error *error)
 {
     if (!is_last && link(source, target) == 0) {
         return STATUS_OK;
@@ -137,7 +141,8 @@ static enum status store_place(struct state *state, const char *target, struct e
 }
 
 /* The tokens are in the log, so the same secret opens the new directory. */
-static enum status token_place(const struct offline *offline, const char *target, struct error *error)
+static enum status token_place(const struct offline *offline, const char *target,
+                               struct error *error)
 {
     char from[OFFLINE_PATH + 16];
     char to[OFFLINE_PATH + 16];
@@ -146,8 +151,8 @@ static enum status token_place(const struct offline *offline, const char *target
     return access(from, R_OK) == 0 ? file_copy(from, to, 0600, error) : STATUS_OK;
 }
 
-static enum status target_make(const struct offline *offline, struct state *state, const char *target,
-                               struct error *error)
+static enum status target_make(const struct offline *offline, struct state *state,
+                               const char *target, struct error *error)
 {
     if (mkdir(target, 0700) != 0 && errno != EEXIST) {
         return path_error(error, "make", target);
@@ -173,11 +178,12 @@ static void report(const struct offline *offline, const struct state *state, con
     struct state_totals totals;
     char number[4][NUMBER_TEXT_SIZE];
     state_totals(state, &totals);
-    (void)printf("%s holds the same log (%u segment%s) and a store made of it\n", target, offline->segment_count,
-                 offline->segment_count == 1 ? "" : "s");
+    (void)printf("%s holds the same log (%u segment%s) and a store made of it\n", target,
+                 offline->segment_count, offline->segment_count == 1 ? "" : "s");
     (void)printf("  records %s, users %s, assignments %s, events %s\n",
-                 number_text(state_next_lsn(state) - 1, number[0]), number_text(totals.users, number[1]),
-                 number_text(totals.assignments, number[2]), number_text(totals.events, number[3]));
+                 number_text(state_next_lsn(state) - 1, number[0]),
+                 number_text(totals.users, number[1]), number_text(totals.assignments, number[2]),
+                 number_text(totals.events, number[3]));
 }
 
 static enum exit_code replay_run(const char *source, const char *target)
@@ -215,15 +221,17 @@ static enum exit_code run(const struct command *command, int count, char **argum
     const char *target = NULL;
     struct option_operands operands = {0};
     const struct option_row rows[] = {
-        {"data", "DIR", OPTION_TEXT, &source, "the data directory of a stopped server"},
-        {"to", "NEWDIR", OPTION_TEXT, &target, "the directory to make; it must not exist, or be empty"},
+        {"data", "DIR",    OPTION_TEXT, &source, "the data directory of a stopped server"},
+        {"to",   "NEWDIR", OPTION_TEXT, &target,
+         "the directory to make; it must not exist, or be empty"                         },
     };
     enum exit_code code = EXIT_GOOD;
     if (!options_read(command, rows, COUNT_OF(rows), count, arguments, &operands, &code)) {
         return code;
     }
     if (source == NULL || target == NULL) {
-        return complain(EXIT_USAGE, "--data DIR and --to NEWDIR are needed; see: assay replay --help");
+        return complain(EXIT_USAGE,
+                        "--data DIR and --to NEWDIR are needed; see: assay replay --help");
     }
     return replay_run(source, target);
 }
@@ -232,15 +240,17 @@ const struct command command_replay = {
     .name = "replay",
     .arguments = "--data DIR --to NEWDIR",
     .summary = "Rebuild a stopped server's state from its log, in a new directory.",
-    .lesson =
-        "The log is the truth, and everything else is computed from it. This computes it again: every\n"
-        "record is applied in order to an empty state, which is then written as the store of NEWDIR, beside\n"
-        "the same log (hard links where the filesystem has them, and a copy of the last segment). DIR is not\n"
-        "changed. NEWDIR is a whole data directory; a server can be started on it:\n"
-        "\n"
-        "  assay replay --data /var/lib/assay --to /tmp/again\n"
-        "  assayd --data /tmp/again --listen 127.0.0.1:8081\n"
-        "\n"
-        "Damage in the log ends it with exit code 1, and NEWDIR is not made.\n",
+    .lesson = "The log is the truth, and everything else is computed from it. This computes it "
+              "again: every\n"
+              "record is applied in order to an empty state, which is then written as the store of "
+              "NEWDIR, beside\n"
+              "the same log (hard links where the filesystem has them, and a copy of the last "
+              "segment). DIR is not\n"
+              "changed. NEWDIR is a whole data directory; a server can be started on it:\n"
+              "\n"
+              "  assay replay --data /var/lib/assay --to /tmp/again\n"
+              "  assayd --data /tmp/again --listen 127.0.0.1:8081\n"
+              "\n"
+              "Damage in the log ends it with exit code 1, and NEWDIR is not made.\n",
     .run = run,
 };

@@ -2,8 +2,8 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "tools/client.h"
 #include "tools/answer.h"
+#include "tools/client.h"
 #include "tools/terminal.h"
 
 #define QUERIES 10
@@ -18,16 +18,16 @@ struct query_row {
 };
 
 static const struct query_row query_rows[QUERIES] = {
-    {"start-date", "start_date", "DAY", "from this day on, such as 2026-01-31 (UTC)"},
-    {"end-date", "end_date", "DAY", "up to this day, included"},
-    {"metrics", "metrics", "A,B,...", "these; else the experiment's"},
-    {"group-by", "group_by", "day", "a value a day, too (in --json)"},
-    {"confidence-level", "confidence_level", "LEVEL", "of the intervals; else 0.95"},
-    {"test", "test", "TEST", "welch, sequential or bayesian: for the verdict"},
-    {"correction", "correction", "NAME", "none, holm or bh: for several comparisons"},
-    {"cuped", "cuped", "true", "with less variance, from before the experiment"},
-    {"anchor", "anchor", "assignment", "count days from each user's assignment"},
-    {"breakdown", "breakdown", "ATTRIBUTE", "by the values of an attribute"},
+    {"start-date",       "start_date",       "DAY",        "from this day on, such as 2026-01-31 (UTC)"    },
+    {"end-date",         "end_date",         "DAY",        "up to this day, included"                      },
+    {"metrics",          "metrics",          "A,B,...",    "these; else the experiment's"                  },
+    {"group-by",         "group_by",         "day",        "a value a day, too (in --json)"                },
+    {"confidence-level", "confidence_level", "LEVEL",      "of the intervals; else 0.95"                   },
+    {"test",             "test",             "TEST",       "welch, sequential or bayesian: for the verdict"},
+    {"correction",       "correction",       "NAME",       "none, holm or bh: for several comparisons"     },
+    {"cuped",            "cuped",            "true",       "with less variance, from before the experiment"},
+    {"anchor",           "anchor",           "assignment", "count days from each user's assignment"        },
+    {"breakdown",        "breakdown",        "ATTRIBUTE",  "by the values of an attribute"                 },
 };
 
 struct results_options {
@@ -74,7 +74,8 @@ static const char *p_text(struct bytes document, const char *path, char out_text
 }
 
 /* "[0.1, 0.2]", times `scale`. */
-static const char *interval_text(struct bytes document, const char *path, bool is_percent, char out_text[CELL])
+static const char *interval_text(struct bytes document, const char *path, bool is_percent,
+                                 char out_text[CELL])
 {
     struct answer_items items = answer_items(document, path);
     double bounds[2] = {NAN, NAN};
@@ -102,7 +103,8 @@ static size_t variant_column_width(struct bytes results)
     while (answer_next(&variants, &variant)) {
         struct bytes name = {NULL, 0};
         (void)answer_text(variant, "name", &name);
-        const size_t own = text_width(name) + (answer_is_true(variant, "is_control") ? strlen(" (control)") : 0);
+        const size_t own =
+            text_width(name) + (answer_is_true(variant, "is_control") ? strlen(" (control)") : 0);
         width = own > width ? own : width;
     }
     return width;
@@ -120,10 +122,12 @@ static void variant_print(struct bytes variant, struct bytes cell, size_t width)
     print_padded(bytes_of_text(mark), width - text_width(name));
     (void)printf("  %11s", number_text(answer_count(variant, "users"), number));
     (void)printf("  %10s", value_text(cell, "value", text));
-    (void)printf("  %-*s", is_control ? 0 : 20, interval_text(cell, "confidence_interval", false, text));
+    (void)printf("  %-*s", is_control ? 0 : 20,
+                 interval_text(cell, "confidence_interval", false, text));
     if (!is_control) {
         (void)printf("  %9s", percent_text(cell, "vs_control.relative.value", text));
-        (void)printf("  %-17s", interval_text(cell, "vs_control.relative.confidence_interval", true, text));
+        (void)printf("  %-17s",
+                     interval_text(cell, "vs_control.relative.confidence_interval", true, text));
         (void)printf("  %9s", p_text(cell, "vs_control.p_value", text));
         (void)printf("  %12s", p_text(cell, "vs_control.sequential.p_value", text));
     }
@@ -137,8 +141,8 @@ static void metric_print(struct bytes results, struct bytes metric, size_t width
     char interval[CELL];
     (void)snprintf(interval, sizeof(interval), "%g %% interval", 100.0 * level);
     (void)printf("\n%.*s\n", (int)metric.size, (const char *)metric.data);
-    (void)printf("  %-*s  %11s  %10s  %-20s  %9s  %-17s  %9s  %12s\n", (int)width, "variant", "users", "value", interval,
-                 "lift", interval, "p", "sequential p");
+    (void)printf("  %-*s  %11s  %10s  %-20s  %9s  %-17s  %9s  %12s\n", (int)width, "variant",
+                 "users", "value", interval, "lift", interval, "p", "sequential p");
     struct answer_items variants = answer_items(results, "variants");
     struct bytes variant;
     while (answer_next(&variants, &variant)) {
@@ -170,15 +174,17 @@ static void verdict_print(struct bytes results, const char *experiment)
         (void)answer_text(results, "statistical_significance.test", &test);
         (void)printf("  %.*s of '%.*s' against the control: p %s (%.*s test)\n", (int)metric.size,
                      (const char *)metric.data, (int)variant.size, (const char *)variant.data,
-                     p_text(results, "statistical_significance.p_value", p), (int)test.size, (const char *)test.data);
+                     p_text(results, "statistical_significance.p_value", p), (int)test.size,
+                     (const char *)test.data);
     }
     (void)printf("  %s users, %llu day(s); sample ratio %s (p %s)\n",
                  number_text(answer_count(results, "summary.total_users"), number),
                  (unsigned long long)answer_count(results, "summary.duration_days"),
                  answer_is_true(results, "summary.srm.ok") ? "ok" : "MISMATCH",
                  p_text(results, "summary.srm.p_value", p));
-    (void)printf("  as of record %s, %.*s\n", number_text(answer_count(results, "as_of.lsn"), number),
-                 (int)time.size, (const char *)time.data);
+    (void)printf("  as of record %s, %.*s\n",
+                 number_text(answer_count(results, "as_of.lsn"), number), (int)time.size,
+                 (const char *)time.data);
 }
 
 static void results_print(struct bytes results, const char *experiment)
@@ -206,8 +212,8 @@ static void results_print(struct bytes results, const char *experiment)
 
 /* ---- the request ---- */
 
-static const char *path_make(struct client *client, struct arena *arena, const struct results_options *options,
-                             const char *experiment)
+static const char *path_make(struct client *client, struct arena *arena,
+                             const struct results_options *options, const char *experiment)
 {
     const char *key = client_escape(client, arena, bytes_of_text(experiment));
     const char *path = key != NULL ? arena_format(arena, "/experiments/%s/results", key) : NULL;
@@ -217,16 +223,17 @@ static const char *path_make(struct client *client, struct arena *arena, const s
             continue;
         }
         const char *value = client_escape(client, arena, bytes_of_text(options->queries[i]));
-        path = value != NULL
-                   ? arena_format(arena, "%s%s%s=%s", path, separator, query_rows[i].parameter, value)
-                   : NULL;
+        path = value != NULL ? arena_format(arena, "%s%s%s=%s", path, separator,
+                                            query_rows[i].parameter, value)
+                             : NULL;
         separator = "&";
     }
     return path;
 }
 
-static enum status results_get(struct client *client, struct arena *arena, const struct results_options *options,
-                               const char *experiment, struct error *error)
+static enum status results_get(struct client *client, struct arena *arena,
+                               const struct results_options *options, const char *experiment,
+                               struct error *error)
 {
     const char *path = path_make(client, arena, options, experiment);
     if (path == NULL) {
@@ -257,8 +264,8 @@ static enum exit_code run(const struct command *command, int count, char **argum
         {"json", NULL, OPTION_FLAG, &options.json, "the server's answer as it is"},
     };
     for (size_t i = 0; i < QUERIES; i++) {
-        rows[1 + i] = (struct option_row){query_rows[i].option, query_rows[i].value, OPTION_TEXT, &options.queries[i],
-                                          query_rows[i].text};
+        rows[1 + i] = (struct option_row){query_rows[i].option, query_rows[i].value, OPTION_TEXT,
+                                          &options.queries[i], query_rows[i].text};
     }
     client_option_rows(&options.client, &rows[1 + QUERIES]);
     enum exit_code code = EXIT_GOOD;
@@ -284,14 +291,17 @@ const struct command command_results = {
     .name = "results",
     .arguments = "EXPERIMENT",
     .summary = "What an experiment did, with the statistics to believe it.",
-    .lesson =
-        "A table for each metric: the value in each variant, how much it differs from the control (lift), and\n"
-        "two p-values. `p` is for one look at a time fixed beforehand; `sequential p` stays true however often\n"
-        "one looks. A sample-ratio mismatch means that users were not split as intended: then nothing else is\n"
-        "to be believed. docs/statistics.md has the formulas.\n"
-        "\n"
-        "  assay results homepage-cta\n"
-        "  assay results homepage-cta --metrics revenue --start-date 2026-01-01 --end-date 2026-01-31\n"
-        "  assay results homepage-cta --json | jq .summary\n",
+    .lesson = "A table for each metric: the value in each variant, how much it differs from the "
+              "control (lift), and\n"
+              "two p-values. `p` is for one look at a time fixed beforehand; `sequential p` stays "
+              "true however often\n"
+              "one looks. A sample-ratio mismatch means that users were not split as intended: "
+              "then nothing else is\n"
+              "to be believed. docs/statistics.md has the formulas.\n"
+              "\n"
+              "  assay results homepage-cta\n"
+              "  assay results homepage-cta --metrics revenue --start-date 2026-01-01 --end-date "
+              "2026-01-31\n"
+              "  assay results homepage-cta --json | jq .summary\n",
     .run = run,
 };

@@ -2,8 +2,8 @@
 #include <stdio.h>
 
 #include "api/json.h"
-#include "tools/client.h"
 #include "tools/answer.h"
+#include "tools/client.h"
 #include "tools/terminal.h"
 
 struct token_options {
@@ -23,8 +23,8 @@ struct token_call {
 
 static enum exit_code call_failed(const struct token_call *call, enum status status)
 {
-    return complain(status == STATUS_INVALID && call->client == NULL ? EXIT_USAGE : EXIT_CANNOT, "%s",
-                    call->error.text);
+    return complain(status == STATUS_INVALID && call->client == NULL ? EXIT_USAGE : EXIT_CANNOT,
+                    "%s", call->error.text);
 }
 
 static enum status call_begin(struct token_call *call, const struct token_options *options)
@@ -63,7 +63,8 @@ static void scopes_write(struct json_writer *writer, const char *scopes)
     json_end_array(writer);
 }
 
-static enum status create_send(struct token_call *call, const struct token_options *options, struct bytes *out_token)
+static enum status create_send(struct token_call *call, const struct token_options *options,
+                               struct bytes *out_token)
 {
     struct json_writer writer = json_writer_in(&call->arena);
     json_begin_object(&writer);
@@ -88,11 +89,14 @@ static enum exit_code create_run(const struct command *command, int count, char 
     struct token_options options = {0};
     struct option_operands operands = {0};
     struct option_row rows[4 + CLIENT_OPTION_COUNT] = {
-        {"name", "NAME", OPTION_TEXT, &options.name, "what it is for, to find it again in the list"},
-        {"scopes", "A,B,...", OPTION_TEXT, &options.scopes,
+        {"name",       "NAME",    OPTION_TEXT, &options.name,
+         "what it is for, to find it again in the list"                                       },
+        {"scopes",     "A,B,...", OPTION_TEXT, &options.scopes,
          "of: admin, experiments:read, experiments:write, assign,\nevents:write, results:read"},
-        {"expires-at", "TIME", OPTION_TEXT, &options.expires_at, "such as 2027-01-01T00:00:00Z; else never"},
-        {"json", NULL, OPTION_FLAG, &options.json, "the whole answer as JSON; else only the secret"},
+        {"expires-at", "TIME",    OPTION_TEXT, &options.expires_at,
+         "such as 2027-01-01T00:00:00Z; else never"                                           },
+        {"json",       NULL,      OPTION_FLAG, &options.json,
+         "the whole answer as JSON; else only the secret"                                     },
     };
     client_option_rows(&options.client, &rows[4]);
     enum exit_code code = EXIT_GOOD;
@@ -100,7 +104,9 @@ static enum exit_code create_run(const struct command *command, int count, char 
         return code;
     }
     if (options.name == NULL || options.scopes == NULL) {
-        return complain(EXIT_USAGE, "--name NAME and --scopes A,B,... are needed; see: assay token create --help");
+        return complain(
+            EXIT_USAGE,
+            "--name NAME and --scopes A,B,... are needed; see: assay token create --help");
     }
     struct token_call call = {0};
     struct bytes token = {NULL, 0};
@@ -136,8 +142,8 @@ static void token_print(struct bytes token)
     const bool is_dated = is_revoked || answer_text(token, "expires_at", &time);
     char state[64] = "active";
     if (is_dated) {
-        (void)snprintf(state, sizeof(state), "%s %.*s", is_revoked ? "revoked" : "until", (int)time.size,
-                       (const char *)time.data);
+        (void)snprintf(state, sizeof(state), "%s %.*s", is_revoked ? "revoked" : "until",
+                       (int)time.size, (const char *)time.data);
     }
     (void)printf("  %-32s ", state);
     struct answer_items scopes = answer_items(token, "scopes");
@@ -155,9 +161,11 @@ static enum status list_print(struct token_call *call, bool json)
 {
     const char *path = "/tokens?limit=500";
     while (path != NULL) {
-        const struct client_request request = {.method = "GET", .path = path, .is_repeatable = true};
+        const struct client_request request = {
+            .method = "GET", .path = path, .is_repeatable = true};
         struct bytes page;
-        const enum status status = client_call(call->client, &request, &call->arena, &call->error, &page);
+        const enum status status =
+            client_call(call->client, &request, &call->arena, &call->error, &page);
         if (status != STATUS_OK) {
             return status;
         }
@@ -220,7 +228,8 @@ static enum exit_code revoke_run(const struct command *command, int count, char 
     if (status == STATUS_OK) {
         const char *id = client_escape(call.client, &call.arena, bytes_of_text(operands.items[0]));
         const char *path = id != NULL ? arena_format(&call.arena, "/tokens/%s", id) : NULL;
-        const struct client_request request = {.method = "DELETE", .path = path, .is_repeatable = true};
+        const struct client_request request = {
+            .method = "DELETE", .path = path, .is_repeatable = true};
         struct client_reply reply;
         status = path != NULL ? client_send(call.client, &request, &call.error, &reply)
                               : error_set(&call.error, STATUS_NO_MEMORY, "out of memory");
@@ -238,10 +247,12 @@ const struct command command_token_create = {
     .name = "token create",
     .arguments = "--name NAME --scopes A,B,...",
     .summary = "Make an access token, and print its secret: the only time it is shown.",
-    .lesson = "A token may do what its scopes say; admin may do everything. Give each program the least it needs:\n"
+    .lesson = "A token may do what its scopes say; admin may do everything. Give each program the "
+              "least it needs:\n"
               "\n"
               "  assay token create --name shop --scopes assign,events:write\n"
-              "  export ASSAY_TOKEN=$(assay token create --name analyst --scopes experiments:read,results:read)\n",
+              "  export ASSAY_TOKEN=$(assay token create --name analyst --scopes "
+              "experiments:read,results:read)\n",
     .run = create_run,
 };
 

@@ -81,8 +81,9 @@ static enum status record_visit(void *context, const struct record *record)
     struct verify *verify = context;
     const enum status status = record_check(record);
     if (status != STATUS_OK) {
-        return error_set(&verify->error, status, "record %llu is not what a record of kind %s must be",
-                         (unsigned long long)record->lsn, record_kind_row((uint8_t)record->kind)->name);
+        return error_set(
+            &verify->error, status, "record %llu is not what a record of kind %s must be",
+            (unsigned long long)record->lsn, record_kind_row((uint8_t)record->kind)->name);
     }
     verify->records++;
     verify->kinds[record->kind]++;
@@ -104,7 +105,8 @@ static enum status log_check(struct verify *verify)
 
 /* ---- rows ---- */
 
-static enum status row_keep(void *context, enum state_table table, struct bytes key, struct bytes value)
+static enum status row_keep(void *context, enum state_table table, struct bytes key,
+                            struct bytes value)
 {
     struct row_list *list = context;
     const size_t size = ROW_HEADER + key.size + value.size;
@@ -131,7 +133,8 @@ static struct row row_at(const struct row_list *list, size_t at)
 {
     const uint8_t *from = list->data + at;
     const struct bytes key = bytes_of(from + ROW_HEADER, load_u32(from + 4));
-    return (struct row){(enum state_table)load_u32(from), key, bytes_of(key.data + key.size, load_u32(from + 8))};
+    return (struct row){(enum state_table)load_u32(from), key,
+                        bytes_of(key.data + key.size, load_u32(from + 8))};
 }
 
 static int row_order(const struct row *one, const struct row *other)
@@ -139,8 +142,10 @@ static int row_order(const struct row *one, const struct row *other)
     if (one->table != other->table) {
         return one->table < other->table ? -1 : 1;
     }
-    const int order = memcmp(one->key.data, other->key.data, size_min(one->key.size, other->key.size));
-    return order != 0 ? order : (one->key.size > other->key.size) - (one->key.size < other->key.size);
+    const int order =
+        memcmp(one->key.data, other->key.data, size_min(one->key.size, other->key.size));
+    return order != 0 ? order
+                      : (one->key.size > other->key.size) - (one->key.size < other->key.size);
 }
 
 /* ---- showing a difference ---- */
@@ -156,9 +161,22 @@ static void hexadecimal(struct bytes bytes, char *to, size_t capacity)
     to[size] = '\0';
 }
 
-/* The whole value as JSON, or its bytes where it is none. */
-static char *value_text(struct arena *arena, struct bytes value)
+/* A definition's row holds its record's payload as bytes: what is in there is worth reading. */
+static struct bytes row_content(const struct row *row)
 {
+    struct pack_cursor cursor = pack_cursor_on(row->value);
+    struct bytes payload = {NULL, 0};
+    uint32_t count = 0;
+    const bool has_payload = row->table == TABLE_DEFINITIONS && pack_read_array(&cursor, &count) &&
+                             count == 3 && pack_skip(&cursor) && pack_skip(&cursor) &&
+                             pack_read_bin(&cursor, &payload);
+    return has_payload ? payload : row->value;
+}
+
+/* The whole value as JSON, or its bytes where it is none. */
+static char *value_text(struct arena *arena, const struct row *row)
+{
+    const struct bytes value = row_content(row);
     struct json_writer writer = json_writer_in(arena);
     if (pack_check(value) && json_pack(&writer, value) && !writer.failed) {
         return arena_copy(arena, bytes_of(writer.text, writer.size));
@@ -174,7 +192,8 @@ static char *value_text(struct arena *arena, struct bytes value)
 static char *excerpt(struct arena *arena, const char *text, size_t place)
 {
     const size_t size = strlen(text);
-    const size_t first = size <= SHOWN_MAX || place < SHOWN_LEAD ? 0 : size_min(place, size) - SHOWN_LEAD;
+    const size_t first =
+        size <= SHOWN_MAX || place < SHOWN_LEAD ? 0 : size_min(place, size) - SHOWN_LEAD;
     const size_t shown = size_min(size - first, SHOWN_MAX);
     return arena_format(arena, "%s%.*s%s", first > 0 ? "..." : "", (int)shown, text + first,
                         first + shown < size ? "..." : "");
@@ -192,10 +211,11 @@ static void differ(struct verify *verify, const struct row *live, const struct r
     state_row_describe(row->table, row->key, row->value, description, sizeof(description));
     verify->table = row->table;
     verify->row_text = arena_copy(&verify->arena, bytes_of_text(description));
-    const char *live_text = live != NULL ? value_text(&verify->arena, live->value) : NULL;
-    const char *full_text = full != NULL ? value_text(&verify->arena, full->value) : NULL;
+    const char *live_text = live != NULL ? value_text(&verify->arena, live) : NULL;
+    const char *full_text = full != NULL ? value_text(&verify->arena, full) : NULL;
     size_t place = 0;
-    while (live_text != NULL && full_text != NULL && live_text[place] != '\0' && live_text[place] == full_text[place]) {
+    while (live_text != NULL && full_text != NULL && live_text[place] != '\0' &&
+           live_text[place] == full_text[place]) {
         place++;
     }
     verify->live_text = live_text != NULL ? excerpt(&verify->arena, live_text, place) : NULL;
@@ -208,7 +228,8 @@ static void live_skip(struct verify *verify, const struct row *row)
 }
 
 /* The next row of the full replay against what is left of the live rows. */
-static enum status row_compare(void *context, enum state_table table, struct bytes key, struct bytes value)
+static enum status row_compare(void *context, enum state_table table, struct bytes key,
+                               struct bytes value)
 {
     struct verify *verify = context;
     const struct row full = {table, key, value};
@@ -257,7 +278,8 @@ static enum status live_make(struct verify *verify)
         verify->has_store = true;
         verify->store_lsn = state_next_lsn(state) - 1;
         status = offline_replay(verify->offline, state, "live: applying the log behind the store",
-                                verify->records - size_min(verify->records, verify->store_lsn), &verify->error);
+                                verify->records - size_min(verify->records, verify->store_lsn),
+                                &verify->error);
     }
     if (status == STATUS_OK) {
         status = state_export(state, row_keep, &verify->live);
@@ -271,7 +293,8 @@ static enum status full_compare(struct verify *verify)
     struct state *state = NULL;
     enum status status = offline_state(verify->offline, &verify->error, &state);
     if (status == STATUS_OK) {
-        status = offline_replay(verify->offline, state, "full: applying the whole log", verify->records, &verify->error);
+        status = offline_replay(verify->offline, state, "full: applying the whole log",
+                                verify->records, &verify->error);
     }
     if (status == STATUS_OK) {
         verify->next_lsn = state_next_lsn(state);
@@ -341,12 +364,14 @@ static void counts_print(const struct verify *verify)
     (void)printf("log      %s records:", number_text(verify->records, number));
     for (uint8_t kind = 0; kind < RECORD_KIND_END; kind++) {
         if (record_kind_row(kind) != NULL) {
-            (void)printf(" %s %s", record_kind_row(kind)->name, number_text(verify->kinds[kind], number));
+            (void)printf(" %s %s", record_kind_row(kind)->name,
+                         number_text(verify->kinds[kind], number));
         }
     }
     (void)printf("\n");
     if (verify->has_store) {
-        (void)printf("store    includes records up to %s\n", number_text(verify->store_lsn, number));
+        (void)printf("store    includes records up to %s\n",
+                     number_text(verify->store_lsn, number));
         (void)printf("compared %s rows:", number_text(verify->row_count, number));
         for (int table = 0; table < STATE_TABLE_END; table++) {
             (void)printf(" %s %s", state_table_name((enum state_table)table),
@@ -365,11 +390,13 @@ static enum exit_code report(struct verify *verify, bool json)
     }
     counts_print(verify);
     if (!verify->has_store) {
-        (void)printf("good: the log is whole. There is no store to compare; the next start makes one\n");
+        (void)printf(
+            "good: the log is whole. There is no store to compare; the next start makes one\n");
         return EXIT_GOOD;
     }
     if (is_same) {
-        (void)printf("good: the state that a server starts with is the replay of its log, bit for bit\n");
+        (void)printf(
+            "good: the state that a server starts with is the replay of its log, bit for bit\n");
         return EXIT_GOOD;
     }
     char number[NUMBER_TEXT_SIZE];
@@ -377,12 +404,14 @@ static enum exit_code report(struct verify *verify, bool json)
                  number_text(verify->differences, number), verify->row_text,
                  verify->live_text != NULL ? verify->live_text : "(no such row)",
                  verify->full_text != NULL ? verify->full_text : "(no such row)");
-    (void)printf("The log is the truth. To have the store made anew: move %s away and start the server\n",
-                 verify->offline->store_path);
+    (void)printf(
+        "The log is the truth. To have the store made anew: move %s away and start the server\n",
+        verify->offline->store_path);
     return EXIT_DIFFERENCE;
 }
 
-static enum exit_code report_trouble(struct verify *verify, enum status status, const char *what, bool json)
+static enum exit_code report_trouble(struct verify *verify, enum status status, const char *what,
+                                     bool json)
 {
     const char *text = verify->error.text[0] != '\0' ? verify->error.text : status_name(status);
     if (json) {
@@ -404,16 +433,20 @@ static enum exit_code verify_run(struct verify *verify, const char *directory, b
     }
     const enum status live = live_make(verify);
     if (live != STATUS_OK && live != STATUS_NOT_FOUND) {
-        const enum exit_code code = report_trouble(verify, live, "the live state: ", json);
-        if (live == STATUS_DAMAGED && !verify->has_store) {
-            note("The log itself is whole. To have the store made anew: move %s away and start the server",
+        const bool is_store = live == STATUS_DAMAGED && !verify->has_store;
+        const enum exit_code code = report_trouble(
+            verify, live, is_store ? "the store cannot be used: " : "the live state: ", json);
+        if (is_store) {
+            note("The log itself is whole. To have the store made anew: move %s away and start the "
+                 "server",
                  verify->offline->store_path);
         }
         return code;
     }
     verify->error.text[0] = '\0';
     status = full_compare(verify);
-    return status == STATUS_OK ? report(verify, json) : report_trouble(verify, status, "the full replay: ", json);
+    return status == STATUS_OK ? report(verify, json)
+                               : report_trouble(verify, status, "the full replay: ", json);
 }
 
 static enum exit_code run(const struct command *command, int count, char **arguments)
@@ -423,7 +456,7 @@ static enum exit_code run(const struct command *command, int count, char **argum
     struct option_operands operands = {0};
     const struct option_row rows[] = {
         {"data", "DIR", OPTION_TEXT, &directory, "the data directory of a stopped server"},
-        {"json", NULL, OPTION_FLAG, &json, "the answer as one JSON object"},
+        {"json", NULL,  OPTION_FLAG, &json,      "the answer as one JSON object"         },
     };
     enum exit_code code = EXIT_GOOD;
     if (!options_read(command, rows, COUNT_OF(rows), count, arguments, &operands, &code)) {
@@ -449,15 +482,18 @@ const struct command command_verify = {
     .name = "verify",
     .arguments = "--data DIR",
     .summary = "Is a stopped server's state exactly what its log says?",
-    .lesson =
-        "Reads the whole log and checks every block and record. Then makes the state twice: once as a\n"
-        "server starts (the rows of the store, then the log behind them), once from the log alone; and\n"
-        "compares them row by row: definitions, users, aggregates, event ids. Names the first row that\n"
-        "differs, with both values. Changes nothing.\n"
-        "\n"
-        "Exit codes: 0 the same, 1 a difference or damage, 3 it could not be done (a server is running on\n"
-        "DIR, no permission, ...).\n"
-        "\n"
-        "  assay verify --data /var/lib/assay && echo good\n",
+    .lesson = "Reads the whole log and checks every block and record. Then makes the state twice: "
+              "once as a\n"
+              "server starts (the rows of the store, then the log behind them), once from the log "
+              "alone; and\n"
+              "compares them row by row: definitions, users, aggregates, event ids. Names the "
+              "first row that\n"
+              "differs, with both values. Changes nothing.\n"
+              "\n"
+              "Exit codes: 0 the same, 1 a difference or damage, 3 it could not be done (a server "
+              "is running on\n"
+              "DIR, no permission, ...).\n"
+              "\n"
+              "  assay verify --data /var/lib/assay && echo good\n",
     .run = run,
 };

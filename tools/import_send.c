@@ -17,8 +17,10 @@
 #define USER_ID_BYTES (LIMIT_USER_ID + 1)
 
 static_assert(BATCH_USERS <= LIMIT_USERS_PER_REQUEST, "a batch is one request");
-static_assert(BATCH_EVENTS + IMPORT_CELL_EVENTS <= LIMIT_EVENTS_PER_REQUEST, "a batch takes one more cell");
-static_assert(BATCH_BYTES + IMPORT_CELL_EVENTS * EVENT_BYTES <= LIMIT_BODY, "a batch takes one more cell");
+static_assert(BATCH_EVENTS + IMPORT_CELL_EVENTS <= LIMIT_EVENTS_PER_REQUEST,
+              "a batch takes one more cell");
+static_assert(BATCH_BYTES + IMPORT_CELL_EVENTS * EVENT_BYTES <= LIMIT_BODY,
+              "a batch takes one more cell");
 
 struct sending {
     struct import *import;
@@ -48,8 +50,9 @@ static void conflict_show(struct sending *sending, struct bytes answer)
     (void)answer_text(answer, "variant", &variant);
     (void)answer_text(answer, "assigned_at", &assigned_at);
     if (sending->faults_shown++ < FAULTS_SHOWN) {
-        note("user '%.*s' keeps '%.*s' of %.*s: the file says otherwise", (int)user.size, (const char *)user.data,
-             (int)variant.size, (const char *)variant.data, (int)assigned_at.size, (const char *)assigned_at.data);
+        note("user '%.*s' keeps '%.*s' of %.*s: the file says otherwise", (int)user.size,
+             (const char *)user.data, (int)variant.size, (const char *)variant.data,
+             (int)assigned_at.size, (const char *)assigned_at.data);
     }
 }
 
@@ -87,8 +90,8 @@ static void events_count(struct sending *sending, struct bytes reply)
         (void)answer_text(item, "message", &message);
         sending->faults_shown++;
         note("%s, line %llu: %.*s", import->path,
-             (unsigned long long)(index < sending->event_count ? sending->event_lines[index] : 0), (int)message.size,
-             (const char *)message.data);
+             (unsigned long long)(index < sending->event_count ? sending->event_lines[index] : 0),
+             (int)message.size, (const char *)message.data);
     }
 }
 
@@ -117,18 +120,20 @@ static enum status assignments_send(struct sending *sending)
     if (sending->users.failed) {
         return error_set(sending->error, STATUS_NO_MEMORY, "out of memory");
     }
-    const char *path = arena_format(&sending->reply_arena, "%s/assignments", sending->import->experiment_path);
+    const char *path =
+        arena_format(&sending->reply_arena, "%s/assignments", sending->import->experiment_path);
     if (path == NULL) {
         return error_set(sending->error, STATUS_NO_MEMORY, "out of memory");
     }
     const struct client_request request = {.method = "POST",
                                            .path = path,
                                            .content_type = "application/json",
-                                           .body = bytes_of(sending->users.text, sending->users.size),
+                                           .body =
+                                               bytes_of(sending->users.text, sending->users.size),
                                            .is_repeatable = true};
     struct bytes reply;
-    const enum status status =
-        client_call(sending->import->client, &request, &sending->reply_arena, sending->error, &reply);
+    const enum status status = client_call(sending->import->client, &request, &sending->reply_arena,
+                                           sending->error, &reply);
     if (status == STATUS_OK) {
         assignments_count(sending, reply);
     }
@@ -146,7 +151,8 @@ static enum status events_send(struct sending *sending)
     const struct client_request request = {.method = "POST",
                                            .path = "/events",
                                            .content_type = "application/x-ndjson",
-                                           .body = bytes_of(sending->events.text, sending->events.size),
+                                           .body =
+                                               bytes_of(sending->events.text, sending->events.size),
                                            .is_repeatable = true};
     struct client_reply reply;
     struct bytes document = {NULL, 0};
@@ -155,8 +161,9 @@ static enum status events_send(struct sending *sending)
     const bool is_answer = status == STATUS_OK || status == STATUS_INVALID;
     if (is_answer && answer_read(&sending->reply_arena, reply.body, NULL, &document) == STATUS_OK) {
         /* Where every event of the batch was refused the answer is an error, but it counts them all the same. */
-        const bool is_count = status == STATUS_OK || (answer_text(document, "code", &code) &&
-                                                      bytes_equal_text(code, "all_events_rejected"));
+        const bool is_count =
+            status == STATUS_OK ||
+            (answer_text(document, "code", &code) && bytes_equal_text(code, "all_events_rejected"));
         if (is_count) {
             events_count(sending, document);
             status = STATUS_OK;
@@ -217,8 +224,8 @@ static void number_write(struct json_writer *writer, const struct import_number 
 }
 
 /* The id says which cell of which import it is, so that the same cell never counts twice. repeat: of a count column. */
-static void event_add(struct sending *sending, const struct import_source *source, struct bytes user,
-                      const struct import_number *number, uint32_t repeat)
+static void event_add(struct sending *sending, const struct import_source *source,
+                      struct bytes user, const struct import_number *number, uint32_t repeat)
 {
     struct json_writer *writer = &sending->events;
     char id[LIMIT_EVENT_ID + 1];
@@ -253,8 +260,8 @@ static void event_add(struct sending *sending, const struct import_source *sourc
 }
 
 /* The events of one cell, all in one batch. */
-static enum status cell_add(struct sending *sending, const struct import_source *source, struct bytes user,
-                            struct bytes cell)
+static enum status cell_add(struct sending *sending, const struct import_source *source,
+                            struct bytes user, struct bytes cell)
 {
     struct import_number number = {.kind = IMPORT_NUMBER_NONE};
     uint32_t count = 0;
@@ -271,7 +278,8 @@ static enum status cell_add(struct sending *sending, const struct import_source 
         }
     }
     if (!is_good) {
-        return error_set(sending->error, STATUS_CONFLICT, "%s changed while it was read", sending->import->path);
+        return error_set(sending->error, STATUS_CONFLICT, "%s changed while it was read",
+                         sending->import->path);
     }
     return batch_is_full(sending) ? batch_send(sending) : STATUS_OK;
 }
@@ -283,19 +291,24 @@ static enum status row_send(struct sending *sending, const struct csv_row *row)
     sending->row++;
     sending->line = row->line;
     if (row->count != import->column_count) {
-        return error_set(sending->error, STATUS_CONFLICT, "%s changed while it was read", import->path);
+        return error_set(sending->error, STATUS_CONFLICT, "%s changed while it was read",
+                         import->path);
     }
     const struct bytes variant = row->fields[import->variant_index];
     if (variant.size == 0) {
         return STATUS_OK;
     }
-    (void)snprintf(row_id, sizeof(row_id), "%s%llu", import->user_prefix, (unsigned long long)sending->row);
-    const struct bytes user =
-        import->user_index != IMPORT_NO_COLUMN ? row->fields[import->user_index] : bytes_of_text(row_id);
+    (void)snprintf(row_id, sizeof(row_id), "%s%llu", import->user_prefix,
+                   (unsigned long long)sending->row);
+    const struct bytes user = import->user_index != IMPORT_NO_COLUMN
+                                  ? row->fields[import->user_index]
+                                  : bytes_of_text(row_id);
     user_add(sending, user, variant);
-    enum status status = batch_is_full(sending) && import->source_count == 0 ? batch_send(sending) : STATUS_OK;
+    enum status status =
+        batch_is_full(sending) && import->source_count == 0 ? batch_send(sending) : STATUS_OK;
     for (uint32_t i = 0; i < import->source_count && status == STATUS_OK; i++) {
-        status = cell_add(sending, &import->sources[i], user, row->fields[import->sources[i].index]);
+        status =
+            cell_add(sending, &import->sources[i], user, row->fields[import->sources[i].index]);
     }
     return status;
 }

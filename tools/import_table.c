@@ -47,7 +47,8 @@ static bool decimal_read(struct bytes text, struct decimal *out_decimal)
     if (at < text.size && (text.data[at] == '-' || text.data[at] == '+')) {
         decimal.is_negative = text.data[at++] == '-';
     }
-    for (; at < text.size && (is_digit(text.data[at]) || (text.data[at] == '.' && !has_point)); at++) {
+    for (; at < text.size && (is_digit(text.data[at]) || (text.data[at] == '.' && !has_point));
+         at++) {
         if (text.data[at] == '.') {
             has_point = true;
             continue;
@@ -56,7 +57,8 @@ static bool decimal_read(struct bytes text, struct decimal *out_decimal)
         decimal.decimals += has_point;
         decimal.is_zero = decimal.is_zero && text.data[at] == '0';
         decimal.digit_count += !decimal.is_zero;
-        decimal.digits = decimal.digit_count <= 18 ? decimal.digits * 10 + (uint64_t)(text.data[at] - '0') : 0;
+        decimal.digits =
+            decimal.digit_count <= 18 ? decimal.digits * 10 + (uint64_t)(text.data[at] - '0') : 0;
     }
     if (figures == 0) {
         return false;
@@ -89,7 +91,8 @@ bool import_cell_number(struct bytes cell, struct import_number *out_number)
         return false;
     }
     struct import_number number = {.kind = IMPORT_NUMBER_NONE};
-    if (!decimal.is_zero && !decimal.has_exponent && decimal.decimals <= 6 && decimal.digit_count <= 12) {
+    if (!decimal.is_zero && !decimal.has_exponent && decimal.decimals <= 6 &&
+        decimal.digit_count <= 12) {
         /* Exactly, in millionths: 12 digits and 6 more zeros fit 64 bits. */
         number.kind = decimal.decimals == 0 ? IMPORT_NUMBER_INTEGER : IMPORT_NUMBER_MILLIONTHS;
         uint64_t magnitude = decimal.digits;
@@ -149,20 +152,21 @@ static uint32_t column_find(const struct csv_row *head, struct bytes name)
     return IMPORT_NO_COLUMN;
 }
 
-static enum status column_missing(const struct import *import, const struct csv_row *head, struct bytes name,
-                                  struct error *error)
+static enum status column_missing(const struct import *import, const struct csv_row *head,
+                                  struct bytes name, struct error *error)
 {
     char names[256] = "";
     for (uint32_t i = 0; i < head->count; i++) {
         const size_t used = strlen(names);
-        (void)snprintf(names + used, sizeof(names) - used, "%s%.*s", i > 0 ? ", " : "", (int)head->fields[i].size,
-                       (const char *)head->fields[i].data);
+        (void)snprintf(names + used, sizeof(names) - used, "%s%.*s", i > 0 ? ", " : "",
+                       (int)head->fields[i].size, (const char *)head->fields[i].data);
     }
-    return error_set(error, STATUS_INVALID, "%s has no column '%.*s'; it has: %s", import->path, (int)name.size,
-                     (const char *)name.data, names);
+    return error_set(error, STATUS_INVALID, "%s has no column '%.*s'; it has: %s", import->path,
+                     (int)name.size, (const char *)name.data, names);
 }
 
-static enum status columns_find(struct import *import, const struct csv_row *head, struct error *error)
+static enum status columns_find(struct import *import, const struct csv_row *head,
+                                struct error *error)
 {
     import->column_count = head->count;
     import->variant_index = column_find(head, bytes_of_text(import->variant_column));
@@ -188,16 +192,18 @@ static enum status columns_find(struct import *import, const struct csv_row *hea
 
 /* ---- rows ---- */
 
-static enum status cell_fault(const struct import *import, const struct csv_row *row, struct bytes column,
-                              const char *what, struct bytes cell, struct error *error)
+static enum status cell_fault(const struct import *import, const struct csv_row *row,
+                              struct bytes column, const char *what, struct bytes cell,
+                              struct error *error)
 {
-    return error_set(error, STATUS_INVALID, "%s, line %llu, column %.*s: %s, not '%.*s'; nothing was sent",
-                     import->path, (unsigned long long)row->line, (int)column.size, (const char *)column.data, what,
-                     (int)size_min(cell.size, 60), (const char *)cell.data);
+    return error_set(error, STATUS_INVALID,
+                     "%s, line %llu, column %.*s: %s, not '%.*s'; nothing was sent", import->path,
+                     (unsigned long long)row->line, (int)column.size, (const char *)column.data,
+                     what, (int)size_min(cell.size, 60), (const char *)cell.data);
 }
 
-static enum status variant_count_row(struct import *import, const struct csv_row *row, struct bytes name,
-                                     struct error *error)
+static enum status variant_count_row(struct import *import, const struct csv_row *row,
+                                     struct bytes name, struct error *error)
 {
     for (uint32_t i = 0; i < import->variant_count; i++) {
         if (bytes_equal(import->variants[i].name, name)) {
@@ -206,23 +212,27 @@ static enum status variant_count_row(struct import *import, const struct csv_row
         }
     }
     if (name.size > LIMIT_NAME) {
-        return cell_fault(import, row, bytes_of_text(import->variant_column), "a name is at most 200 bytes", name,
-                          error);
+        return cell_fault(import, row, bytes_of_text(import->variant_column),
+                          "a name is at most 200 bytes", name, error);
     }
     if (import->variant_count == LIMIT_VARIANTS) {
         return error_set(error, STATUS_INVALID,
-                         "%s, line %llu: the column '%s' has more than %u different values: is it the right one?",
-                         import->path, (unsigned long long)row->line, import->variant_column, LIMIT_VARIANTS);
+                         "%s, line %llu: the column '%s' has more than %u different values: is it "
+                         "the right one?",
+                         import->path, (unsigned long long)row->line, import->variant_column,
+                         LIMIT_VARIANTS);
     }
     const char *copy = arena_copy(&import->arena, name);
     if (copy == NULL) {
         return error_set(error, STATUS_NO_MEMORY, "out of memory");
     }
-    import->variants[import->variant_count++] = (struct import_variant){.name = bytes_of(copy, name.size), .rows = 1};
+    import->variants[import->variant_count++] =
+        (struct import_variant){.name = bytes_of(copy, name.size), .rows = 1};
     return STATUS_OK;
 }
 
-static enum status user_check(const struct import *import, const struct csv_row *row, struct error *error)
+static enum status user_check(const struct import *import, const struct csv_row *row,
+                              struct error *error)
 {
     if (import->user_index == IMPORT_NO_COLUMN) {
         return STATUS_OK;
@@ -232,12 +242,14 @@ static enum status user_check(const struct import *import, const struct csv_row 
     for (size_t i = 0; i < user.size; i++) {
         is_good = is_good && user.data[i] >= 0x20 && user.data[i] != 0x7f;
     }
-    return is_good ? STATUS_OK
-                   : cell_fault(import, row, bytes_of_text(import->user_column),
-                                "a user id is 1 to 255 bytes without control characters", user, error);
+    return is_good
+               ? STATUS_OK
+               : cell_fault(import, row, bytes_of_text(import->user_column),
+                            "a user id is 1 to 255 bytes without control characters", user, error);
 }
 
-static enum status sources_check(struct import *import, const struct csv_row *row, struct error *error)
+static enum status sources_check(struct import *import, const struct csv_row *row,
+                                 struct error *error)
 {
     for (uint32_t i = 0; i < import->source_count; i++) {
         const struct import_source *source = &import->sources[i];
@@ -246,11 +258,13 @@ static enum status sources_check(struct import *import, const struct csv_row *ro
         uint32_t count = 0;
         if (source->property.size == 0) {
             if (!import_cell_count(cell, &count)) {
-                return cell_fault(import, row, source->column, "--event takes a count from 0 to 1000", cell, error);
+                return cell_fault(import, row, source->column,
+                                  "--event takes a count from 0 to 1000", cell, error);
             }
             import->events += count;
         } else if (!import_cell_number(cell, &number)) {
-            return cell_fault(import, row, source->column, "--value takes a number, or nothing", cell, error);
+            return cell_fault(import, row, source->column, "--value takes a number, or nothing",
+                              cell, error);
         } else {
             import->events += number.kind != IMPORT_NUMBER_NONE;
         }
@@ -262,8 +276,10 @@ static enum status row_scan(struct import *import, const struct csv_row *row, st
 {
     import->rows++;
     if (row->count != import->column_count) {
-        return error_set(error, STATUS_INVALID, "%s, line %llu: %u fields, but the first line names %u; nothing was sent",
-                         import->path, (unsigned long long)row->line, row->count, import->column_count);
+        return error_set(error, STATUS_INVALID,
+                         "%s, line %llu: %u fields, but the first line names %u; nothing was sent",
+                         import->path, (unsigned long long)row->line, row->count,
+                         import->column_count);
     }
     const struct bytes variant = row->fields[import->variant_index];
     if (variant.size == 0) {
@@ -285,7 +301,8 @@ static void variant_names(const struct import *import, char *out_names, size_t s
     for (uint32_t i = 0; i < import->variant_count; i++) {
         const size_t used = strlen(out_names);
         (void)snprintf(out_names + used, size - used, "%s%.*s", i > 0 ? ", " : "",
-                       (int)import->variants[i].name.size, (const char *)import->variants[i].name.data);
+                       (int)import->variants[i].name.size,
+                       (const char *)import->variants[i].name.data);
     }
 }
 
@@ -295,10 +312,10 @@ static enum status control_choose(struct import *import, struct error *error)
     const char *wanted = import->control != NULL ? import->control : "control";
     for (uint32_t i = 0; i < import->variant_count; i++) {
         const struct bytes name = import->variants[i].name;
-        const bool is_wanted = import->control != NULL
-                                   ? bytes_equal_text(name, wanted)
-                                   : name.size == strlen(wanted) &&
-                                         strncasecmp((const char *)name.data, wanted, name.size) == 0;
+        const bool is_wanted = import->control != NULL ? bytes_equal_text(name, wanted)
+                                                       : name.size == strlen(wanted) &&
+                                                             strncasecmp((const char *)name.data,
+                                                                         wanted, name.size) == 0;
         if (is_wanted) {
             import->control_index = i;
             return STATUS_OK;
@@ -306,13 +323,14 @@ static enum status control_choose(struct import *import, struct error *error)
     }
     if (import->control == NULL) {
         const struct bytes name = import->variants[0].name;
-        note("the control is '%.*s', the first variant of the file; --control NAME says otherwise", (int)name.size,
-             (const char *)name.data);
+        note("the control is '%.*s', the first variant of the file; --control NAME says otherwise",
+             (int)name.size, (const char *)name.data);
         return STATUS_OK;
     }
     char names[256];
     variant_names(import, names, sizeof(names));
-    return error_set(error, STATUS_INVALID, "--control '%s' is no value of the column '%s'; there are: %s",
+    return error_set(error, STATUS_INVALID,
+                     "--control '%s' is no value of the column '%s'; there are: %s",
                      import->control, import->variant_column, names);
 }
 
@@ -321,7 +339,8 @@ static enum status rows_scan(struct import *import, struct csv *csv, struct erro
     struct csv_row row;
     enum status status = csv_next(csv, error, &row);
     if (status == STATUS_END) {
-        return error_set(error, STATUS_INVALID, "%s is empty: its first line must name the columns", import->path);
+        return error_set(error, STATUS_INVALID, "%s is empty: its first line must name the columns",
+                         import->path);
     }
     if (status == STATUS_OK) {
         status = columns_find(import, &row, error);
@@ -347,7 +366,8 @@ enum status import_table_scan(struct import *import, struct error *error)
         return status;
     }
     if (import->variant_count < LIMIT_VARIANTS_MIN) {
-        return error_set(error, STATUS_INVALID, "%s: the column '%s' has %u value%s; an experiment has at least two",
+        return error_set(error, STATUS_INVALID,
+                         "%s: the column '%s' has %u value%s; an experiment has at least two",
                          import->path, import->variant_column, import->variant_count,
                          import->variant_count == 1 ? "" : "s");
     }

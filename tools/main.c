@@ -6,14 +6,16 @@
 #include "tools/terminal.h"
 
 static const struct command *const commands[] = {
-    &command_import, &command_results, &command_token_create, &command_token_list, &command_token_revoke,
-    &command_demo,   &command_replay,  &command_verify,       &command_dump,
+    &command_import,     &command_results,      &command_token_create,
+    &command_token_list, &command_token_revoke, &command_demo,
+    &command_replay,     &command_verify,       &command_dump,
 };
 
 static const char lesson[] =
     "\n"
     "import, results, token and demo talk to a running server: --url or ASSAY_URL says where\n"
-    "(default http://127.0.0.1:8080), --token or ASSAY_TOKEN who you are; on the server's own machine\n"
+    "(default http://127.0.0.1:8080), --token or ASSAY_TOKEN who you are; on the server's own "
+    "machine\n"
     "--data DIR takes the admin token from its data directory.\n"
     "\n"
     "replay, verify and dump read the data directory of a stopped server.\n"
@@ -66,11 +68,13 @@ static bool explain_group(int count, char **arguments)
         const char *name = commands[i]->name;
         if (strncmp(name, arguments[0], size) == 0 && name[size] == ' ') {
             if (!is_group && count > 1 && arguments[1][0] != '-') {
-                (void)complain(EXIT_USAGE, "there is no command '%s %s'", arguments[0], arguments[1]);
+                (void)complain(EXIT_USAGE, "there is no command '%s %s'", arguments[0],
+                               arguments[1]);
             }
             is_group = true;
-            (void)fprintf(stderr, "  assay %s%s%s\n      %s\n", name, commands[i]->arguments[0] != '\0' ? " " : "",
-                          commands[i]->arguments, commands[i]->summary);
+            (void)fprintf(stderr, "  assay %s%s%s\n      %s\n", name,
+                          commands[i]->arguments[0] != '\0' ? " " : "", commands[i]->arguments,
+                          commands[i]->summary);
         }
     }
     return is_group;
@@ -82,7 +86,8 @@ static enum exit_code refuse_unknown(const char *name)
     unsigned least = WORDS_NEAR + 1;
     for (size_t i = 0; i < COUNT_OF(commands); i++) {
         char first[32];
-        (void)snprintf(first, sizeof(first), "%.*s", (int)strcspn(commands[i]->name, " "), commands[i]->name);
+        (void)snprintf(first, sizeof(first), "%.*s", (int)strcspn(commands[i]->name, " "),
+                       commands[i]->name);
         const unsigned distance = words_distance(name, first);
         if (distance < least) {
             least = distance;
@@ -90,7 +95,8 @@ static enum exit_code refuse_unknown(const char *name)
         }
     }
     if (nearest != NULL) {
-        return complain(EXIT_USAGE, "there is no command '%s': did you mean '%s'? See assay --help", name, nearest);
+        return complain(EXIT_USAGE, "there is no command '%s': did you mean '%s'? See assay --help",
+                        name, nearest);
     }
     return complain(EXIT_USAGE, "there is no command '%s'; see assay --help", name);
 }
@@ -102,7 +108,8 @@ int main(int count, char **arguments)
         explain(stderr);
         return EXIT_USAGE;
     }
-    if (strcmp(arguments[1], "--help") == 0 || strcmp(arguments[1], "-h") == 0 || strcmp(arguments[1], "help") == 0) {
+    if (strcmp(arguments[1], "--help") == 0 || strcmp(arguments[1], "-h") == 0 ||
+        strcmp(arguments[1], "help") == 0) {
         explain(stdout);
         return EXIT_GOOD;
     }
@@ -113,7 +120,8 @@ int main(int count, char **arguments)
     for (size_t i = 0; i < COUNT_OF(commands); i++) {
         const int words = words_matched(commands[i], count - 1, arguments + 1);
         if (words > 0) {
-            const enum exit_code code = commands[i]->run(commands[i], count - 1 - words, arguments + 1 + words);
+            const enum exit_code code =
+                commands[i]->run(commands[i], count - 1 - words, arguments + 1 + words);
             /* An answer that did not reach its reader is not a good end. */
             return fflush(stdout) == 0 || code != EXIT_GOOD ? (int)code : (int)EXIT_CANNOT;
         }

@@ -10,7 +10,9 @@
 
 enum exit_code offline_exit(enum status status)
 {
-    return status == STATUS_OK ? EXIT_GOOD : status == STATUS_DAMAGED ? EXIT_DIFFERENCE : EXIT_CANNOT;
+    return status == STATUS_OK        ? EXIT_GOOD
+           : status == STATUS_DAMAGED ? EXIT_DIFFERENCE
+                                      : EXIT_CANNOT;
 }
 
 /* ---- segments ---- */
@@ -23,7 +25,8 @@ static void segment_add(void *context, const char *name)
         return;
     }
     if (offline->segment_count == offline->segment_capacity) {
-        const uint32_t capacity = offline->segment_capacity == 0 ? 64 : offline->segment_capacity * 2;
+        const uint32_t capacity =
+            offline->segment_capacity == 0 ? 64 : offline->segment_capacity * 2;
         uint64_t *grown = realloc(offline->segments, capacity * sizeof(*grown));
         offline->out_of_memory = grown == NULL;
         if (grown == NULL) {
@@ -44,13 +47,15 @@ static int lsn_compare(const void *a, const void *b)
 
 static enum status segments_list(struct offline *offline, struct error *error)
 {
-    const enum status status = offline->io->operations->list(offline->io, OFFLINE_LOG, segment_add, offline);
+    const enum status status =
+        offline->io->operations->list(offline->io, OFFLINE_LOG, segment_add, offline);
     if (offline->out_of_memory) {
         return error_set(error, STATUS_NO_MEMORY, "out of memory");
     }
     if (status != STATUS_OK || offline->segment_count == 0) {
         return error_set(error, STATUS_NOT_FOUND,
-                         "%s holds no log: is it the directory that was given to assayd --data?", offline->path);
+                         "%s holds no log: is it the directory that was given to assayd --data?",
+                         offline->path);
     }
     qsort(offline->segments, offline->segment_count, sizeof(*offline->segments), lsn_compare);
     return STATUS_OK;
@@ -73,9 +78,11 @@ static enum status identity_read(struct offline *offline, struct error *error)
         io->operations->close_file(io, file);
     }
     if (status != STATUS_OK) {
-        return error_set(error, status, "cannot read %s/%s: %s", offline->path, path, status_name(status));
+        return error_set(error, status, "cannot read %s/%s: %s", offline->path, path,
+                         status_name(status));
     }
-    status = done == sizeof(header) ? segment_header_decode(header, &offline->first) : STATUS_DAMAGED;
+    status =
+        done == sizeof(header) ? segment_header_decode(header, &offline->first) : STATUS_DAMAGED;
     return status == STATUS_OK
                ? status
                : error_set(error, status, "%s/%s: %s", offline->path, path,
@@ -105,7 +112,8 @@ static enum status directory_lock(struct offline *offline, struct error *error)
     char log[OFFLINE_PATH + sizeof(OFFLINE_LOG) + 1];
     (void)snprintf(log, sizeof(log), "%s/" OFFLINE_LOG, offline->path);
     if (access(log, R_OK | X_OK) != 0) {
-        return error_set(error, STATUS_NOT_FOUND, "%s: %s; --data takes the directory that was given to assayd", log,
+        return error_set(error, STATUS_NOT_FOUND,
+                         "%s: %s; --data takes the directory that was given to assayd", log,
                          strerrordesc_np(errno));
     }
     enum status status = io_open(IO_BACKEND_SYNC, offline->path, error, &offline->io);
@@ -114,10 +122,12 @@ static enum status directory_lock(struct offline *offline, struct error *error)
     }
     status = offline->io->operations->lock(offline->io, "lock");
     if (status == STATUS_LOCKED) {
-        return error_set(error, status, "%s is in use by a running server: stop it first", offline->path);
+        return error_set(error, status, "%s is in use by a running server: stop it first",
+                         offline->path);
     }
-    return status == STATUS_OK ? status
-                               : error_set(error, status, "cannot lock %s: %s", offline->path, status_name(status));
+    return status == STATUS_OK
+               ? status
+               : error_set(error, status, "cannot lock %s: %s", offline->path, status_name(status));
 }
 
 enum status offline_open(const char *path, struct error *error, struct offline **out_offline)
@@ -169,8 +179,8 @@ static void replay_progressed(void *context, const struct replay_progress *progr
     progress_show(context, progress->records);
 }
 
-enum status offline_replay(struct offline *offline, struct state *state, const char *what, uint64_t total,
-                           struct error *error)
+enum status offline_replay(struct offline *offline, struct state *state, const char *what,
+                           uint64_t total, struct error *error)
 {
     struct progress progress;
     progress_begin(&progress, what, "records", total);
@@ -186,7 +196,8 @@ enum status offline_replay(struct offline *offline, struct state *state, const c
     return status;
 }
 
-static enum status row_import(void *context, enum state_table table, struct bytes key, struct bytes value)
+static enum status row_import(void *context, enum state_table table, struct bytes key,
+                              struct bytes value)
 {
     return state_import(context, table, key, value);
 }
@@ -200,7 +211,10 @@ enum status offline_load_store(struct offline *offline, struct state *state, str
     if (access(file, F_OK) != 0) {
         return error_set(error, STATUS_NOT_FOUND, "%s is not there", file);
     }
-    enum status status = store_open(offline->store_path, error, &store);
+    enum status status = store_probe(offline->store_path, error);
+    if (status == STATUS_OK) {
+        status = store_open(offline->store_path, error, &store);
+    }
     if (status == STATUS_OK) {
         status = store_position(store, error, &position);
     }

@@ -29,16 +29,19 @@ struct offline {
 };
 
 /* STATUS_LOCKED while a server uses the directory; STATUS_NOT_FOUND where there is no log in it. */
-MUST_USE enum status offline_open(const char *path, struct error *error, struct offline **out_offline);
+MUST_USE enum status offline_open(const char *path, struct error *error,
+                                  struct offline **out_offline);
 void offline_close(struct offline *offline); /* NULL is fine */
 
 /* An empty state of this store. It must not outlive `offline`. */
-MUST_USE enum status offline_state(struct offline *offline, struct error *error, struct state **out_state);
+MUST_USE enum status offline_state(struct offline *offline, struct error *error,
+                                   struct state **out_state);
 /* Applies the log from state_next_lsn() on, with progress in records; total: 0 where not known. */
-MUST_USE enum status offline_replay(struct offline *offline, struct state *state, const char *what, uint64_t total,
-                                    struct error *error);
+MUST_USE enum status offline_replay(struct offline *offline, struct state *state, const char *what,
+                                    uint64_t total, struct error *error);
 /* The checkpoint in DIR/store. STATUS_NOT_FOUND where there is none; STATUS_DAMAGED where it cannot be used. */
-MUST_USE enum status offline_load_store(struct offline *offline, struct state *state, struct error *error);
+MUST_USE enum status offline_load_store(struct offline *offline, struct state *state,
+                                        struct error *error);
 
 /* 1 for damage, 3 for everything else that is not good. */
 enum exit_code offline_exit(enum status status);

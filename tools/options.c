@@ -26,7 +26,8 @@ unsigned words_distance(const char *one, const char *other)
         distances[0] = i;
         for (size_t j = 1; j <= columns; j++) {
             const unsigned changed = diagonal + (one[i - 1] != other[j - 1]);
-            const unsigned shorter = (distances[j] < distances[j - 1] ? distances[j] : distances[j - 1]) + 1;
+            const unsigned shorter =
+                (distances[j] < distances[j - 1] ? distances[j] : distances[j - 1]) + 1;
             diagonal = distances[j];
             distances[j] = changed < shorter ? changed : shorter;
         }
@@ -43,11 +44,13 @@ static bool is_help(const char *argument)
 static void explain(const struct command *command, const struct option_row *rows, size_t row_count)
 {
     (void)printf("%s\n\nusage: assay %s%s%s%s\n", command->summary, command->name,
-                 command->arguments[0] != '\0' ? " " : "", command->arguments, row_count > 0 ? " [option ...]" : "");
+                 command->arguments[0] != '\0' ? " " : "", command->arguments,
+                 row_count > 0 ? " [option ...]" : "");
     (void)printf("\noptions\n");
     for (size_t i = 0; i < row_count; i++) {
         char name[64];
-        (void)snprintf(name, sizeof(name), "--%s%s%s", rows[i].name, rows[i].value != NULL ? " " : "",
+        (void)snprintf(name, sizeof(name), "--%s%s%s", rows[i].name,
+                       rows[i].value != NULL ? " " : "",
                        rows[i].value != NULL ? rows[i].value : "");
         /* A text of several lines goes on below its first one. */
         const char *line = rows[i].text;
@@ -63,8 +66,8 @@ static void explain(const struct command *command, const struct option_row *rows
     }
 }
 
-static enum exit_code refuse_unknown(const struct command *command, const struct option_row *rows, size_t row_count,
-                                     const char *argument, size_t name_size)
+static enum exit_code refuse_unknown(const struct command *command, const struct option_row *rows,
+                                     size_t row_count, const char *argument, size_t name_size)
 {
     char name[WORD_MAX + 1] = "";
     const char *nearest = NULL;
@@ -77,9 +80,9 @@ static enum exit_code refuse_unknown(const struct command *command, const struct
             nearest = rows[i].name;
         }
     }
-    return complain(EXIT_USAGE, "%s has no option --%s%s%s%s; see: assay %s --help", command->name, name,
-                    nearest != NULL ? ": did you mean --" : "", nearest != NULL ? nearest : "",
-                    nearest != NULL ? "?" : "", command->name);
+    return complain(EXIT_USAGE, "%s has no option --%s%s%s%s; see: assay %s --help", command->name,
+                    name, nearest != NULL ? ": did you mean --" : "",
+                    nearest != NULL ? nearest : "", nearest != NULL ? "?" : "", command->name);
 }
 
 /* False, with the complaint made, where the text is no value for the row. */
@@ -114,14 +117,15 @@ static bool option_set(const struct option_row *row, const char *text)
 }
 
 /* Takes the option at *position, and its value behind it. */
-static bool option_take(const struct command *command, const struct option_row *rows, size_t row_count, int count,
-                        char **arguments, int *position)
+static bool option_take(const struct command *command, const struct option_row *rows,
+                        size_t row_count, int count, char **arguments, int *position)
 {
     const char *argument = arguments[*position];
     const size_t name_size = strcspn(argument + 2, "=");
     const bool has_value = argument[2 + name_size] == '=';
     for (size_t i = 0; i < row_count; i++) {
-        if (strlen(rows[i].name) != name_size || strncmp(rows[i].name, argument + 2, name_size) != 0) {
+        if (strlen(rows[i].name) != name_size ||
+            strncmp(rows[i].name, argument + 2, name_size) != 0) {
             continue;
         }
         if (rows[i].kind == OPTION_FLAG && has_value) {
@@ -132,7 +136,8 @@ static bool option_take(const struct command *command, const struct option_row *
             return option_set(&rows[i], argument + 2 + name_size + 1);
         }
         if (*position + 1 >= count) {
-            (void)complain(EXIT_USAGE, "--%s takes a value: --%s %s", rows[i].name, rows[i].name, rows[i].value);
+            (void)complain(EXIT_USAGE, "--%s takes a value: --%s %s", rows[i].name, rows[i].name,
+                           rows[i].value);
             return false;
         }
         *position += 1;
@@ -142,19 +147,22 @@ static bool option_take(const struct command *command, const struct option_row *
     return false;
 }
 
-static bool operand_take(const struct command *command, struct option_operands *operands, const char *argument)
+static bool operand_take(const struct command *command, struct option_operands *operands,
+                         const char *argument)
 {
     assert(operands->most <= COUNT_OF(operands->items));
     if (operands->count == operands->most) {
-        (void)complain(EXIT_USAGE, "'%s' is one argument too many; see: assay %s --help", argument, command->name);
+        (void)complain(EXIT_USAGE, "'%s' is one argument too many; see: assay %s --help", argument,
+                       command->name);
         return false;
     }
     operands->items[operands->count++] = argument;
     return true;
 }
 
-bool options_read(const struct command *command, const struct option_row *rows, size_t row_count, int count,
-                  char **arguments, struct option_operands *operands, enum exit_code *out_exit)
+bool options_read(const struct command *command, const struct option_row *rows, size_t row_count,
+                  int count, char **arguments, struct option_operands *operands,
+                  enum exit_code *out_exit)
 {
     bool options_ended = false;
     *out_exit = EXIT_USAGE;
@@ -169,8 +177,9 @@ bool options_read(const struct command *command, const struct option_row *rows, 
         if (is_option && strcmp(argument, "--") == 0) {
             options_ended = true;
         } else if (is_option && argument[1] != '-') {
-            (void)complain(EXIT_USAGE, "options begin with two dashes, not '%s'; see: assay %s --help", argument,
-                           command->name);
+            (void)complain(EXIT_USAGE,
+                           "options begin with two dashes, not '%s'; see: assay %s --help",
+                           argument, command->name);
             return false;
         } else if (is_option ? !option_take(command, rows, row_count, count, arguments, &i)
                              : !operand_take(command, operands, argument)) {
@@ -178,7 +187,8 @@ bool options_read(const struct command *command, const struct option_row *rows, 
         }
     }
     if (operands->count < operands->least) {
-        (void)complain(EXIT_USAGE, "%s needs %s; see: assay %s --help", command->name, operands->what, command->name);
+        (void)complain(EXIT_USAGE, "%s needs %s; see: assay %s --help", command->name,
+                       operands->what, command->name);
         return false;
     }
     *out_exit = EXIT_GOOD;

@@ -41,8 +41,9 @@ struct option_operands {
 
 /* False where the command is to end at once with *out_exit: --help was asked for and given, or the arguments are wrong
  * and that was said. */
-bool options_read(const struct command *command, const struct option_row *rows, size_t row_count, int count,
-                  char **arguments, struct option_operands *operands, enum exit_code *out_exit);
+bool options_read(const struct command *command, const struct option_row *rows, size_t row_count,
+                  int count, char **arguments, struct option_operands *operands,
+                  enum exit_code *out_exit);
 
 /* How many letters must be put in, left out or changed to make one word the other: for "did you mean". Words longer than
  * the bound inside count as far apart. */

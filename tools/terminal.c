@@ -38,7 +38,8 @@ void note(const char *format, ...)
 const char *number_text(uint64_t number, char out_text[NUMBER_TEXT_SIZE])
 {
     char digits[NUMBER_TEXT_SIZE];
-    const size_t count = (size_t)snprintf(digits, sizeof(digits), "%llu", (unsigned long long)number);
+    const size_t count =
+        (size_t)snprintf(digits, sizeof(digits), "%llu", (unsigned long long)number);
     size_t size = 0;
     for (size_t i = 0; i < count; i++) {
         if (i > 0 && (count - i) % 3 == 0) {
@@ -117,5 +118,6 @@ size_t text_width(struct bytes text)
 void print_padded(struct bytes text, size_t width)
 {
     const size_t own = text_width(text);
-    (void)printf("%.*s%*s", (int)text.size, (const char *)text.data, (int)(own < width ? width - own : 0), "");
+    (void)printf("%.*s%*s", (int)text.size, (const char *)text.data,
+                 (int)(own < width ? width - own : 0), "");
 }

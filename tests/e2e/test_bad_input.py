@@ -425,6 +425,7 @@ SCOPES = {"SCOPE_ADMIN": "admin", "SCOPE_EXPERIMENTS_READ": "experiments:read", 
 CONTRACT = {
     ("POST", "/events"): "events:write", ("GET", "/experiments/{id}/assignment/{user_id}"): "assign",
     ("POST", "/experiments/{id}/assignment"): "assign", ("POST", "/experiments/{id}/assignments"): "assign",
+    ("POST", "/ofrep/v1/evaluate/flags/{key}"): "assign", ("POST", "/ofrep/v1/evaluate/flags"): "assign",
     ("POST", "/assignments"): "assign", ("POST", "/experiments"): "experiments:write",
     ("GET", "/experiments"): "experiments:read", ("GET", "/experiments/{id}"): "experiments:read",
     ("PATCH", "/experiments/{id}"): "experiments:write", ("DELETE", "/experiments/{id}"): "experiments:write",
@@ -434,7 +435,17 @@ CONTRACT = {
 
 
 def concrete(path):
-    return path.replace("{id}", "none").replace("{user_id}", "u").replace("{name}", "none")
+    return path.replace("{id}", "none").replace("{user_id}", "u").replace("{name}", "none").replace("{key}", "none")
+
+
+def check_refusal(path, answer, status, code):
+    """An error in the form of its path: RFC 9457, or what OpenFeature's clients read. Returns its explanation."""
+    if not path.startswith("/ofrep/"):
+        return check_problem(answer, status, code)["detail"]
+    assert answer.status == status, answer
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json["errorCode"] == "GENERAL" and answer.json["metadata"] == {}, answer
+    return answer.json["errorDetails"]
 
 
 def test_scopes_of_the_contract():
@@ -457,16 +468,15 @@ def test_token_matrix(server):
             assert server.request(method, target, body, token="wrong").status == 200, path
             continue
         answer = server.request(method, target, body, token=None)
-        check_problem(answer, 401, "token_missing")
+        check_refusal(path, answer, 401, "token_missing")
         assert answer.headers["WWW-Authenticate"].startswith("Bearer"), path
         for name, token in tokens.items():
             answer = server.request(method, target, body, token=token)
             if name in (SCOPES[scope], "admin"):
                 assert answer.status not in (401, 403), (method, path, name, answer)
             else:
-                problem = check_problem(answer, 403, "insufficient_scope")
-                assert SCOPES[scope] in problem["detail"]
-        check_problem(server.request(method, target, body, token=everything_else[SCOPES[scope]]), 403, "insufficient_scope")
+                assert SCOPES[scope] in check_refusal(path, answer, 403, "insufficient_scope")
+        check_refusal(path, server.request(method, target, body, token=everything_else[SCOPES[scope]]), 403, "insufficient_scope")
     assert position(server) == before
 
 
@@ -533,7 +543,7 @@ def test_methods(server, here):
             methods.add("HEAD")
         for method in {"GET", "POST", "PATCH", "DELETE", "PUT", "OPTIONS", "TRACE"} - methods:
             answer = server.request(method, concrete(path))
-            check_problem(answer, 405, "method_not_allowed")
+            check_refusal(path, answer, 405, "method_not_allowed")
             assert {m.strip() for m in answer.headers["Allow"].split(",")} == methods, (method, path)
 
 

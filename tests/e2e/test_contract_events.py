@@ -146,6 +146,16 @@ def test_reused_id_with_another_body(server, counter):
     assert counter.read() == (0, 2, 11)
 
 
+def test_retry_without_a_timestamp(server, counter):
+    """An event without a timestamp is of now; its retry a moment later is the same event, and no reused id."""
+    body = counter.event()
+    assert "timestamp" not in body
+    server.send_events(body)
+    time.sleep(0.005)
+    assert server.send_events(body) == {**reply(0, 1), "errors": []}
+    assert counter.read() == (0, 1, 1)
+
+
 def test_without_an_id(server, counter):
     """Events without an id each count: the server cannot know a retry."""
     body = {"user_id": counter.user, "event_type": "purchase", "properties": {"amount": 1}}
@@ -195,6 +205,20 @@ def test_bad_events_among_good(server, counter, coding):
     assert [(e["index"], e["code"]) for e in answer["errors"]] == want
     assert all(e["message"] for e in answer["errors"])
     assert counter.read()[1] == good
+
+
+@pytest.mark.parametrize("properties", ['{"x": 1e400}', '{"x": 1, "x": 2}', '{"x": ' + "[" * 20 + "]" * 20 + "}"],
+                         ids=["number beyond a double", "key twice", "nested too deep"])
+@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
+def test_what_is_wrong_in_one_event_only(server, counter, properties, kind):
+    """JSON by its grammar that assay cannot take in one event's properties: that event is refused, its neighbours count."""
+    good = [json.dumps(counter.event()) for _ in range(2)]
+    bad = f'{{"user_id": "{counter.user}", "event_type": "purchase", "properties": {properties}}}'
+    events = [good[0], bad, good[1]]
+    body = "\n".join(events) if kind.endswith("ndjson") else f"[{','.join(events)}]"
+    answer = server.send_events(body.encode(), content_type=kind)
+    assert counts(answer) == reply(2, 0, 1)
+    assert [e["index"] for e in answer["errors"]] == [1]
 
 
 def test_all_bad(server):

@@ -350,6 +350,21 @@ def test_exact_sums(server):
     assert '"sum":4000000000000.000001' in body, body
 
 
+@pytest.mark.parametrize("text, total", [
+    ("0.1234567", "0.123457"), ("0.1234564", "0.123456"), ("1e-7", "0"), ("9e-7", "0.000001"), ("12345678901.1234567", "12345678901.123457"),
+    ("1234567890123.123456789", "1234567890123.123457"), ("-1234567890123.123456789", "-1234567890123.123457")])
+def test_more_than_six_decimals(server, text, total):
+    """A value is the nearest millionth to what was written, however many digits that has."""
+    made = server.make_experiment()
+    user = f"digits{next(NUMBER)}"
+    server.force(made, [(user, "control", "2026-01-01T00:00:00Z")])
+    body = (f'{{"user_id": "{user}", "event_type": "purchase", "timestamp": "2026-01-02T00:00:00Z", '
+            f'"properties": {{"amount": {text}}}}}')
+    server.send_events(body.encode())
+    answer = server.get(f"/experiments/{made['id']}/results?metrics=revenue&group_by=variant").body.decode()
+    assert f'"sum":{total},' in answer
+
+
 def test_values_that_are_no_numbers(server):
     """A purchase whose amount is missing, text or null is not revenue; an exponent and a negative amount are."""
     made = server.make_experiment()

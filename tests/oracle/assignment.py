@@ -155,9 +155,22 @@ def point(salt, purpose, user_id):
     return xxh3_64(user_id, seed) >> 11
 
 
-def assign(salt, traffic_allocation, weights, user_id):
-    """The index of the variant, or None where the user is outside the traffic."""
-    if not point(salt, b"traffic", user_id) * 2.0**-53 < traffic_allocation:
+def layer_point(layer, user_id):
+    """The same for all experiments of a layer: the hash of its name takes the salt's place."""
+    return point(xxh3_64(layer), b"layer", user_id)
+
+
+def is_let_in(salt, traffic_allocation, user_id, layer=None, layer_start=0.0):
+    """Is the user in the experiment's share of the traffic, or in its slice of the layer?"""
+    if layer is None:
+        return point(salt, b"traffic", user_id) * 2.0**-53 < traffic_allocation
+    inside = layer_point(layer.encode(), user_id) * 2.0**-53 - layer_start
+    return 0.0 <= inside < traffic_allocation
+
+
+def assign(weights, user_id, salt, traffic_allocation, **place):
+    """The index of the variant, or None where the user is not let in."""
+    if not is_let_in(salt, traffic_allocation, user_id, **place):
         return None
     variant_point = point(salt, b"variant", user_id) * 2.0**-53
     cumulative = 0.0
@@ -187,7 +200,12 @@ EXPERIMENTS = (
     {"salt": 7, "traffic_allocation": 1.0, "weights": [0.0, 0.333333, 0.0, 0.333333, 0.333333, 0.0]},
     {"salt": 8, "traffic_allocation": 0.0, "weights": [0.5, 0.5]},
     {"salt": 9, "traffic_allocation": 1.0, "weights": [1.0, 0.0]},
+    {"salt": 10, "traffic_allocation": 0.3, "layer": "checkout", "layer_start": 0.0, "weights": [0.5, 0.5]},
+    {"salt": 11, "traffic_allocation": 0.7, "layer": "checkout", "layer_start": 0.3, "weights": [0.25, 0.75]},
+    {"salt": 12, "traffic_allocation": 0.5, "layer": "\u00dcbersicht", "layer_start": 0.5, "weights": [0.5, 0.5]},
 )
+
+LAYERS = ("a", "checkout", "\u00dcbersicht", "the first screen", "l" * 100)
 
 
 def user_ids():
@@ -207,13 +225,19 @@ def lines():
     for i, vector in enumerate(points):
         yield "  " + json.dumps(vector) + ("," if i + 1 < len(points) else "")
     yield ' ],'
+    yield ' "layers": ['
+    layers = [{"layer_hex": layer.encode().hex(), "user_id_hex": user_id.hex(),
+               "point": f"{layer_point(layer.encode(), user_id):014x}"} for layer in LAYERS for user_id in user_ids()]
+    for i, vector in enumerate(layers):
+        yield "  " + json.dumps(vector) + ("," if i + 1 < len(layers) else "")
+    yield ' ],'
     yield ' "experiments": ['
     for i, experiment in enumerate(EXPERIMENTS):
         head = dict(experiment, salt=f"{experiment['salt']:016x}")
-        yield "  " + json.dumps(head)[:-1] + ', "assignments": ['
+        yield "  " + json.dumps(head, ensure_ascii=False)[:-1] + ', "assignments": ['
         ids = [f"user-{n}".encode() for n in range(40)]
         for k, user_id in enumerate(ids):
-            variant = assign(experiment["salt"], experiment["traffic_allocation"], experiment["weights"], user_id)
+            variant = assign(user_id=user_id, **experiment)
             vector = {"user_id": user_id.decode(), "variant": variant}
             yield "   " + json.dumps(vector) + ("," if k + 1 < len(ids) else "")
         yield "  ]}" + ("," if i + 1 < len(EXPERIMENTS) else "")

@@ -1,0 +1,185 @@
+/* assignment_work.c: see assignment_work.h. */
+#include "api/assignment_work.h"
+
+#include "engine/assign.h"
+
+#define NO_RECORD UINT32_MAX
+/* What an assignment's record takes beside user id and attributes. */
+#define ASSIGNMENT_OVERHEAD 72u
+
+static const struct experiment *experiment_at(const struct call *call, uint32_t index)
+{
+    return call->catalog->experiments[index]->current;
+}
+
+const struct variant *assignment_variant(struct call *call, const struct entry *entry)
+{
+    if (entry->stored.variant >= experiment_at(call, entry->experiment)->variant_count) {
+        call_refresh_catalog(call);
+    }
+    const struct experiment *experiment = experiment_at(call, entry->experiment);
+    assert(entry->stored.variant < experiment->variant_count);
+    return &experiment->variants[entry->stored.variant];
+}
+
+/* Looks the entry's assignment up; where there is none, decides whether one is to be made. */
+static void entry_decide(struct call *call, struct entry *entry)
+{
+    const struct experiment *experiment = experiment_at(call, entry->experiment);
+    entry->record = NO_RECORD;
+    entry->reason = NULL;
+    if (engine_find_assignment(call->engine, entry->experiment, entry->user_id, &entry->stored)) {
+        return;
+    }
+    if (entry->forced_variant != ENTRY_NO_VARIANT) {
+        /* An import may come before the start or after the end, but not into what was put away. */
+        if (experiment->status == EXPERIMENT_ARCHIVED) {
+            entry->reason = assign_reason_name(ASSIGN_NOT_RUNNING);
+        }
+        entry->variant = entry->forced_variant;
+        return;
+    }
+    struct assign_result result =
+        assign_user(experiment, entry->user_id, entry->attributes, call->received_at_us);
+    if (result.reason != ASSIGN_SPLIT) {
+        entry->reason = assign_reason_name(result.reason);
+    } else if (entry->no_enrol) {
+        entry->reason = "not_enrolled";
+    }
+    entry->variant = result.variant;
+}
+
+static bool entry_is_stored(const struct entry *entry)
+{
+    return entry->reason == NULL && entry->stored.lsn != 0;
+}
+
+static size_t record_size_max(const struct entry *entry)
+{
+    return ASSIGNMENT_OVERHEAD + entry->user_id.size + entry->attributes.size;
+}
+
+static void entry_encode(const struct call *call, const struct entry *entry,
+                         struct pack_writer *frame)
+{
+    const struct experiment *experiment = experiment_at(call, entry->experiment);
+    struct assignment assignment = {
+        .experiment_id = experiment->id,
+        .user_id = entry->user_id,
+        .variant = entry->variant,
+        .experiment_version = experiment->version,
+        .assigned_at_us = entry->assigned_at_us != 0 ? entry->assigned_at_us : call->received_at_us,
+        .forced = entry->forced_variant != ENTRY_NO_VARIANT,
+        .attributes = entry->attributes,
+    };
+    assignment_encode(frame, &assignment, call->received_at_us);
+}
+
+/* The frame is durable and applied: what is stored now is the answer, whoever wrote it. */
+static void work_done(struct call *call)
+{
+    struct assignment_work *work = call->handler_data;
+    if (call->request.commit.status != STATUS_OK) {
+        call_reply_engine_status(call, call->request.commit.status);
+        return;
+    }
+    for (uint32_t i = 0; i < work->count; i++) {
+        struct entry *entry = &work->entries[i];
+        if (entry->record == NO_RECORD) {
+            continue;
+        }
+        bool found =
+            engine_find_assignment(call->engine, entry->experiment, entry->user_id, &entry->stored);
+        if (!found) {
+            /* Somebody enrolled the user in another experiment of the layer first. */
+            entry->reason = assign_reason_name(ASSIGN_LAYER);
+        }
+        entry->is_new = found && work->outcomes[entry->record] == OUTCOME_APPLIED;
+    }
+    work->reply(call, work);
+}
+
+static void work_write(struct call *call, struct assignment_work *work, size_t size)
+{
+    if (size > LIMIT_FRAME) {
+        call_reply_problem(call, 413, "body_too_large",
+                           "The assignments take more than %u bytes as stored; send fewer at a "
+                           "time.",
+                           LIMIT_FRAME);
+        return;
+    }
+    struct pack_writer frame = call_frame(call, size);
+    work->outcomes = arena_take_zeroed(&call->arena, work->records);
+    if (frame.data == NULL || work->outcomes == NULL) {
+        call_reply_engine_status(call, STATUS_NO_MEMORY);
+        return;
+    }
+    for (uint32_t i = 0; i < work->count; i++) {
+        if (work->entries[i].record != NO_RECORD) {
+            entry_encode(call, &work->entries[i], &frame);
+        }
+    }
+    assert(!frame.overflow);
+    call->handler_data = work;
+    call_set_write(call, &frame, work->records, work->outcomes);
+    (void)call_submit(call, work_done);
+}
+
+void assignment_work_run(struct call *call, struct assignment_work *work)
+{
+    size_t size = 0;
+    for (uint32_t i = 0; i < work->count; i++) {
+        struct entry *entry = &work->entries[i];
+        entry_decide(call, entry);
+        if (entry->reason == NULL && !entry_is_stored(entry)) {
+            entry->record = work->records++;
+            size += record_size_max(entry);
+        }
+    }
+    if (work->records == 0) {
+        work->reply(call, work);
+    } else {
+        work_write(call, work, size);
+    }
+}
+
+struct assignment_work *assignment_work_make(struct call *call, uint32_t count)
+{
+    struct assignment_work *work = arena_take_zeroed(&call->arena, sizeof(*work));
+    struct entry *entries = arena_take_zeroed(&call->arena, count * sizeof(*entries) + 1);
+    if (work == NULL || entries == NULL) {
+        call_reply_engine_status(call, STATUS_NO_MEMORY);
+        return NULL;
+    }
+    work->entries = entries;
+    work->count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        entries[i].forced_variant = ENTRY_NO_VARIANT;
+    }
+    return work;
+}
+
+static bool is_running(const struct call *call, uint32_t index)
+{
+    return experiment_at(call, index)->status == EXPERIMENT_RUNNING;
+}
+
+struct assignment_work *assignment_work_everywhere(struct call *call, const struct entry *asked)
+{
+    uint32_t running = 0;
+    for (uint32_t i = 0; i < call->catalog->experiment_count; i++) {
+        running += is_running(call, i);
+    }
+    struct assignment_work *work = assignment_work_make(call, running);
+    if (work == NULL) {
+        return NULL;
+    }
+    uint32_t filled = 0;
+    for (uint32_t i = 0; i < call->catalog->experiment_count; i++) {
+        if (is_running(call, i)) {
+            work->entries[filled] = *asked;
+            work->entries[filled++].experiment = i;
+        }
+    }
+    return work;
+}
