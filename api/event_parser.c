@@ -349,8 +349,14 @@ static enum status parse_json_event(struct event_batch *batch)
     struct event_draft draft = draft_make(batch);
     char kind = json_peek(&batch->reader);
     if (kind == '{') {
+        struct json_reader before = batch->reader;
+        size_t frame_size = batch->frame.size;
         enum status status = read_json_fields(batch, &draft);
-        if (status != STATUS_OK) {
+        struct json_reader faulty = batch->reader;
+        if (status == STATUS_INVALID && json_recover(&batch->reader, &before)) {
+            batch->frame.size = frame_size;
+            refuse(&draft, faulty.fault, faulty.message);
+        } else if (status != STATUS_OK) {
             return status;
         }
     } else {

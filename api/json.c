@@ -41,6 +41,14 @@ __attribute__((cold, noinline)) static const char *fail(struct json_reader *read
     return NULL;
 }
 
+/* The same where the grammar holds and a limit on top of it does not: json_recover() may go on behind it. */
+__attribute__((cold, noinline)) static const char *
+fail_limit(struct json_reader *reader, const char *at, const char *code, const char *message)
+{
+    reader->fault_is_limit = reader->fault == NULL;
+    return fail(reader, at, code, message);
+}
+
 /* The byte at `at` cannot stand there, or there is none. */
 __attribute__((cold, noinline)) static const char *
 fail_unexpected(struct json_reader *reader, const char *at, const char *code, const char *message)
@@ -539,7 +547,7 @@ static inline const char *read_number(struct json_reader *reader, const char *at
             ? decimal_value(decimal.mantissa, decimal.exponent, decimal.is_negative, out_number)
             : long_decimal_value(&decimal, out_number);
     if (UNLIKELY(!is_finite)) {
-        return fail(reader, at, "json_number", "a number beyond the range of a double");
+        return fail_limit(reader, at, "json_number", "a number beyond the range of a double");
     }
     return end;
 }
@@ -806,13 +814,13 @@ static inline const char *transcode_key(struct transcoder *coder, const char *at
         return NULL;
     }
     if (UNLIKELY(object->count >= LIMIT_OBJECT_KEYS)) {
-        return fail(reader, quote, "json_too_many_keys", "an object has too many keys");
+        return fail_limit(reader, quote, "json_too_many_keys", "an object has too many keys");
     }
     enum key_result result = key_push(&coder->keys, name, object->first_key, coder->scratch);
     if (UNLIKELY(result != KEY_NEW)) {
-        return result == KEY_NO_MEMORY
-                   ? fail_memory(reader, quote)
-                   : fail(reader, quote, "json_duplicate_key", "the object has this key already");
+        return result == KEY_NO_MEMORY ? fail_memory(reader, quote)
+                                       : fail_limit(reader, quote, "json_duplicate_key",
+                                                    "the object has this key already");
     }
     pack_text_padded(coder->writer, name);
     at = skip_space(at, reader->end);
@@ -843,7 +851,7 @@ static inline const char *transcode_open(struct transcoder *coder, const char *a
 {
     struct json_reader *reader = coder->reader;
     if (UNLIKELY(coder->depth >= coder->depth_max)) {
-        return fail(reader, at, "json_depth", "objects and arrays nest too deep");
+        return fail_limit(reader, at, "json_depth", "objects and arrays nest too deep");
     }
     struct container *container = &coder->containers[coder->depth++];
     container->is_object = *at == '{';
@@ -1018,7 +1026,8 @@ static bool enter(struct json_reader *reader, char bracket, const char *message)
         return false;
     }
     if (reader->depth >= LIMIT_JSON_DEPTH) {
-        return fail(reader, reader->at, "json_depth", "objects and arrays nest too deep") != NULL;
+        return fail_limit(reader, reader->at, "json_depth", "objects and arrays nest too deep") !=
+               NULL;
     }
     reader->depth++;
     reader->at++;
@@ -1141,6 +1150,40 @@ bool json_take_null(struct json_reader *reader)
         return false;
     }
     reader->at = at;
+    return true;
+}
+
+/* The end of the value at `at` by its quotes and brackets alone; NULL where the text ends first. */
+static const char *value_end(const char *at, const char *end)
+{
+    uint32_t depth = 0;
+    bool in_string = false;
+    for (; at < end; at++) {
+        if (in_string) {
+            at += *at == '\\';
+            in_string = at >= end || *at != '"';
+        } else if (*at == '"') {
+            in_string = true;
+        } else if (*at == '{' || *at == '[') {
+            depth++;
+        } else if ((*at == '}' || *at == ']') && --depth == 0) {
+            return at + 1;
+        }
+    }
+    return NULL;
+}
+
+bool json_recover(struct json_reader *reader, const struct json_reader *before)
+{
+    const char *start = skip_space(before->at, before->end);
+    const char *end = reader->fault_is_limit && start < before->end && *start == '{'
+                          ? value_end(start, before->end)
+                          : NULL;
+    if (end == NULL) {
+        return false;
+    }
+    *reader = *before;
+    reader->at = end;
     return true;
 }
 

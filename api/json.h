@@ -40,6 +40,7 @@ struct json_reader {
     const char *fault;   /* NULL, or the stable code of the first fault */
     const char *message; /* for a person, static text */
     size_t fault_offset;
+    bool fault_is_limit; /* the grammar holds there; a limit on top of it does not */
     uint32_t depth; /* of the objects and arrays entered; part of what LIMIT_JSON_DEPTH bounds */
 };
 
@@ -70,6 +71,10 @@ bool json_take_null(struct json_reader *reader);
 bool json_transcode(struct json_reader *reader, struct arena *scratch, struct pack_writer *writer);
 /* Passes over any value, with all the checks of json_transcode(). */
 bool json_skip(struct json_reader *reader, struct arena *scratch);
+/* After a fault in the object that began at `before`: where the fault is one of the limits put on top of the grammar (a
+ * number beyond a double, a repeated key, depth, too many keys), passes over the object by its quotes and brackets and goes
+ * on behind it, so that it does not take its neighbours with it. False, and nothing changes, for any other fault. */
+bool json_recover(struct json_reader *reader, const struct json_reader *before);
 /* True when only white space is left. Anything else is json_trailing. */
 bool json_at_end(struct json_reader *reader);
 

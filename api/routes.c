@@ -83,12 +83,11 @@ const size_t route_count = COUNT_OF(routes);
 
 static const struct dialect dialects[] = {
     {
-        .prefix = "/ofrep/",
-        .takes_api_key = true,
-        .refuse = ofrep_refuse,
-        .out_of_memory =
-            "{\"errorCode\":\"GENERAL\",\"errorDetails\":\"memory is out\",\"metadata\":{}}",
-    },
+     .prefix = "/ofrep/",
+     .takes_api_key = true,
+     .refuse = ofrep_refuse,
+     .out_of_memory =
+            "{\"errorCode\":\"GENERAL\",\"errorDetails\":\"memory is out\",\"metadata\":{}}", },
 };
 
 const struct dialect *dialect_find(struct bytes path)
