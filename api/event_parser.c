@@ -340,7 +340,8 @@ static enum status read_json_fields(struct event_batch *batch, struct event_draf
     return batch->reader.fault == NULL ? STATUS_OK : STATUS_INVALID;
 }
 
-static enum status parse_json_event(struct event_batch *batch)
+/* One event. A limit broken by one of several rejects that one; the fault of a lone one is the body's. */
+static enum status parse_json_event(struct event_batch *batch, bool is_alone)
 {
     if (batch->received == LIMIT_EVENTS_PER_REQUEST) {
         return STATUS_TOO_LARGE;
@@ -353,7 +354,7 @@ static enum status parse_json_event(struct event_batch *batch)
         size_t frame_size = batch->frame.size;
         enum status status = read_json_fields(batch, &draft);
         struct json_reader faulty = batch->reader;
-        if (status == STATUS_INVALID && json_recover(&batch->reader, &before)) {
+        if (status == STATUS_INVALID && !is_alone && json_recover(&batch->reader, &before)) {
             batch->frame.size = frame_size;
             refuse(&draft, faulty.fault, faulty.message);
         } else if (status != STATUS_OK) {
@@ -375,7 +376,7 @@ static enum status parse_json_array(struct event_batch *batch)
         return json_failure(batch);
     }
     while (json_next_item(&batch->reader, &first)) {
-        enum status status = parse_json_event(batch);
+        enum status status = parse_json_event(batch, false);
         if (status != STATUS_OK) {
             return status;
         }
@@ -406,7 +407,7 @@ static enum status parse_json_object(struct event_batch *batch)
                        json_next_key(&ahead, &first, batch->arena, &key) &&
                        bytes_equal_text(key, "events");
     if (!is_envelope) {
-        return parse_json_event(batch);
+        return parse_json_event(batch, true);
     }
     batch->reader = ahead;
     char kind = json_peek(&batch->reader);
@@ -428,7 +429,7 @@ static enum status parse_json(struct event_batch *batch)
     char kind = json_peek(&batch->reader);
     enum status status = kind == '['   ? parse_json_array(batch)
                          : kind == '{' ? parse_json_object(batch)
-                                       : parse_json_event(batch);
+                                       : parse_json_event(batch, true);
     return status == STATUS_OK && !json_at_end(&batch->reader) ? STATUS_INVALID : status;
 }
 
@@ -451,7 +452,7 @@ static bool line_ends(struct json_reader *reader)
 static enum status parse_lines(struct event_batch *batch)
 {
     while (json_peek(&batch->reader) != '\0') {
-        enum status status = parse_json_event(batch);
+        enum status status = parse_json_event(batch, false);
         if (status != STATUS_OK) {
             return status;
         }
