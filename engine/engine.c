@@ -283,7 +283,13 @@ static enum status committer_open(struct engine *engine, struct error *error)
                                                   .directory = LOG_DIRECTORY,
                                                   .segment_size = engine->options.segment_size,
                                                   .applied_lsn = engine->store_position};
-    return event_log_open(&log_options, error, &engine->recovery, &engine->log);
+    status = event_log_open(&log_options, error, &engine->recovery, &engine->log);
+    if (status == STATUS_OK && engine->recovery.first_lsn != 1) {
+        /* Nothing drops segments yet, and late facts read the log from its first record. */
+        return error_set(error, STATUS_DAMAGED, "%s/" LOG_DIRECTORY " begins at lsn %llu: the segments before it are missing",
+                         engine->directory, (unsigned long long)engine->recovery.first_lsn);
+    }
+    return status;
 }
 
 static void *committer_main(void *context)

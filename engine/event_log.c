@@ -515,6 +515,20 @@ static void block_hand_over(struct event_log *log, struct durable_block *out_blo
     log->flight = (struct commit_list){0};
 }
 
+/* A write that found no room may have got as far as the padding: then the whole block is on disk, and a restart would take
+ * it for a good one. Its header goes before anybody is told that it failed (invariant 4). */
+static void block_withdraw(struct event_log *log)
+{
+    uint8_t *page = log->buffers[log->flight_buffer];
+    memset(page, 0, LOG_BLOCK_ALIGN);
+    enum status status = io_write_durable(log->io, log->file, page, LOG_BLOCK_ALIGN, log->offset);
+    if (status != STATUS_OK) {
+        (void)log_poison(log, status, "write", log->path.text);
+        return;
+    }
+    commit_list_fail(log, &log->flight, STATUS_NO_SPACE);
+}
+
 /* The block's write is done, well or badly. True when it is durable and handed over. WRITING -> OPEN */
 static bool block_finish(struct event_log *log, struct durable_block *out_block)
 {
@@ -536,7 +550,7 @@ static bool block_finish(struct event_log *log, struct durable_block *out_block)
     if (request->status == STATUS_NO_SPACE) {
         log->dirty_end = request->offset + request->size;
         log_move(log, LOG_OPEN);
-        commit_list_fail(log, &log->flight, STATUS_NO_SPACE);
+        block_withdraw(log);
         return false;
     }
     log->io->last_errno = request->error_number;
@@ -728,6 +742,7 @@ static enum status log_open(struct event_log *log, const struct event_log_option
         return status;
     }
     *out_recovery = (struct event_log_recovery){
+        .first_lsn = tail.first_lsn,
         .end_lsn = log->footer.end_lsn,
         .cut_bytes = tail.cut_bytes,
         .segments =

@@ -55,6 +55,7 @@ struct event_log_options {
 
 /* What event_log_open() found. */
 struct event_log_recovery {
+    uint64_t first_lsn;     /* the oldest that is there: 1 unless segments were dropped */
     uint64_t end_lsn;       /* the first lsn not yet written */
     uint64_t cut_bytes;     /* of an unacknowledged tail, quarantined */
     uint32_t segments;

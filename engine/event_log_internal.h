@@ -136,12 +136,15 @@ enum status segment_records_trouble(const struct segment_scan *scan, const struc
 /* Where appending goes on. */
 struct log_tail {
     uint32_t segments; /* 0: an empty directory, and nothing below is set but file */
+    uint64_t first_lsn; /* of the first segment */
     int file;          /* of the last segment, open for writing; moved to the caller; -1: none */
     bool sealed;       /* the last segment takes no more: a new one is due */
     uint64_t offset;   /* where the next block goes */
     int64_t written_first_us; /* of its blocks; 0 where it has none */
     int64_t written_last_us;
     uint64_t cut_bytes;
+    uint64_t last_offset; /* of what was written last: the last block, or a sealed segment's footer */
+    uint64_t last_size;   /* 0: only the header */
     struct segment_header header;
     struct segment_footer footer; /* of the blocks so far */
 };

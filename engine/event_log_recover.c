@@ -116,6 +116,9 @@ static enum status tail_find(struct segment_scan *scan, struct error *error, str
         tail->written_first_us =
             tail->footer.blocks == 1 ? block.header.written_at_us : tail->written_first_us;
         tail->written_last_us = block.header.written_at_us;
+        tail->last_offset = block.header.offset;
+        tail->last_size =
+            round_up(FORMAT_BLOCK_HEADER_SIZE + block.header.payload_size, LOG_BLOCK_ALIGN);
         status = segment_scan_next(scan, 0, error, &block);
     }
     return status == STATUS_END ? STATUS_OK : status;
@@ -131,6 +134,8 @@ static enum status tail_recover(struct segment_scan *scan, const struct event_lo
     enum status status = STATUS_OK;
     if (scan->sealed) {
         tail->footer = scan->footer;
+        tail->last_offset = scan->header.file_size - LOG_BLOCK_ALIGN;
+        tail->last_size = LOG_BLOCK_ALIGN;
     } else {
         status = tail_find(scan, error, tail);
     }
@@ -177,8 +182,29 @@ static enum status leftovers_remove(struct io *io, const char *directory, struct
     return STATUS_OK;
 }
 
-/* The process before us may have been killed between a write and its flush: what we read is then only in the device's
- * cache. It must not be lost once we have built on it. */
+/* The process before us may have been killed between a write and its flush, or have seen the flush fail: what we read is
+ * then only in a cache, and where that is the kernel's it may count as clean already, so that a flush alone would not
+ * write it. Everything before the last write is vouched for; that one is written again. */
+static enum status tail_rewrite(struct segment_scan *scan, const struct log_tail *tail,
+                                struct error *error)
+{
+    if (tail->last_size == 0) {
+        return STATUS_OK;
+    }
+    const uint8_t *bytes = NULL;
+    scan->window_size = 0; /* what was cut behind it has changed on disk */
+    enum status status =
+        segment_window_at(scan, tail->last_offset, (size_t)tail->last_size, error, &bytes);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status =
+        io_write_durable(scan->io, scan->file, bytes, (size_t)tail->last_size, tail->last_offset);
+    return status == STATUS_OK ? status
+                               : log_trouble(error, scan->io, status, "write", scan->path.text);
+}
+
+/* It must not be lost once we have built on it. */
 static enum status tail_sync(struct segment_scan *scan, const char *directory, struct error *error)
 {
     struct io *io = scan->io;
@@ -222,6 +248,7 @@ static enum status directory_recover(struct segment_scan *scan,
     enum status status = STATUS_OK;
     bool empty = list->count == 0;
     tail->segments = (uint32_t)list->count;
+    tail->first_lsn = empty ? 1 : list->first_lsns[0];
     if (!empty) {
         status = segments_check(scan, options, list, error);
         status = status == STATUS_OK ? tail_recover(scan, options, error, tail) : status;
@@ -230,6 +257,9 @@ static enum status directory_recover(struct segment_scan *scan,
         status = log_reaches_checkpoint(options, empty ? 1 : tail->footer.end_lsn, error);
     }
     status = status == STATUS_OK ? leftovers_remove(scan->io, options->directory, error) : status;
+    if (status == STATUS_OK && !empty) {
+        status = tail_rewrite(scan, tail, error);
+    }
     return status == STATUS_OK && !empty ? tail_sync(scan, options->directory, error) : status;
 }
 
