@@ -92,6 +92,7 @@ struct engine {
     struct state *state;
     struct engine_port *touched;
     int64_t checkpoint_due_us;
+    bool collecting; /* the rows of a checkpoint; the batch is this thread's meanwhile */
 
     /* Between apply and checkpoint, under the mutex. */
     pthread_mutex_t checkpoint_mutex;
@@ -382,25 +383,44 @@ static void *checkpoint_main(void *context)
     return NULL;
 }
 
-/* Collects the changed rows and hands them to the checkpoint thread, unless it still has the last ones. */
-static enum status checkpoint_collect(struct engine *engine)
+/* Users collected between two blocks: about a millisecond. */
+#define COLLECT_USERS 2048u
+
+/* Begins to collect the changed rows, unless the checkpoint thread still has the last ones. */
+static enum status checkpoint_begin(struct engine *engine)
 {
     pthread_mutex_lock(&engine->checkpoint_mutex);
     const bool busy = engine->batch_ready;
     pthread_mutex_unlock(&engine->checkpoint_mutex);
-    if (busy || state_next_lsn(engine->state) == engine->batch_lsn) {
+    if (busy || engine->collecting || state_next_lsn(engine->state) == engine->batch_lsn) {
         return STATUS_OK;
     }
-    const enum status status = state_export_changes(engine->state, store_batch_add, &engine->batch);
-    if (status != STATUS_OK) {
+    engine->batch_lsn = state_next_lsn(engine->state);
+    engine->collecting = true;
+    return state_export_begin(engine->state, store_batch_add, &engine->batch);
+}
+
+/* Collects some more; once all is there, hands it to the checkpoint thread. */
+static enum status checkpoint_collect(struct engine *engine, uint32_t users)
+{
+    bool done = false;
+    const enum status status = state_export_step(engine->state, users, &done);
+    if (status != STATUS_OK || !done) {
         return status;
     }
+    engine->collecting = false;
     pthread_mutex_lock(&engine->checkpoint_mutex);
-    engine->batch_lsn = state_next_lsn(engine->state);
     engine->batch_ready = true;
     pthread_cond_broadcast(&engine->checkpoint_changed);
     pthread_mutex_unlock(&engine->checkpoint_mutex);
     return STATUS_OK;
+}
+
+/* Collects all that is left to collect, for the last checkpoint. */
+static enum status checkpoint_finish(struct engine *engine)
+{
+    const enum status status = checkpoint_begin(engine);
+    return status == STATUS_OK && engine->collecting ? checkpoint_collect(engine, UINT32_MAX) : status;
 }
 
 static void checkpoint_wait(struct engine *engine)
@@ -486,7 +506,7 @@ static void *apply_main(void *context)
     while (!atomic_load(&engine->stopping) || atomic_load(&engine->commits_queued) != 0 ||
            !inbox_is_empty(&engine->applies)) {
         struct inbox_node *node = inbox_take(&engine->applies);
-        if (node == NULL) {
+        if (node == NULL && !engine->collecting) {
             inbox_wait(&engine->applies, IDLE_WAIT_US);
         }
         while (node != NULL) {
@@ -503,9 +523,13 @@ static void *apply_main(void *context)
         }
         const int64_t now_us = engine_now_us(engine);
         if (now_us >= engine->checkpoint_due_us) {
-            const enum status status = checkpoint_collect(engine);
+            const enum status status = checkpoint_begin(engine);
             assert(status == STATUS_OK); /* only memory can be out here */
             engine->checkpoint_due_us = now_us + interval_us;
+        }
+        if (engine->collecting) {
+            const enum status status = checkpoint_collect(engine, COLLECT_USERS);
+            assert(status == STATUS_OK);
         }
     }
     return NULL;
@@ -704,8 +728,8 @@ static void threads_stop(struct engine *engine)
         pthread_join(engine->committer_thread, NULL);
     }
     if (engine->checkpoint_started) {
-        checkpoint_wait(engine);
-        if (checkpoint_collect(engine) == STATUS_OK) {
+        /* What was begun, then what came after. */
+        for (int i = 0; i < 2 && checkpoint_finish(engine) == STATUS_OK; i++) {
             checkpoint_wait(engine);
         }
         pthread_mutex_lock(&engine->checkpoint_mutex);

@@ -227,6 +227,14 @@ enum status rollup_set_boundary(struct rollup *rollup, struct enrolment *enrolme
     return STATUS_OK;
 }
 
+enum status rollup_add_boundary(struct rollup *rollup, struct enrolment *enrolment, uint32_t metric, int64_t value)
+{
+    const struct boundary *boundary = boundary_find(rollup, enrolment, metric);
+    const uint32_t count = boundary != NULL ? boundary->count : 0;
+    const uint64_t sum = boundary != NULL ? (uint64_t)boundary->sum : 0;
+    return rollup_set_boundary(rollup, enrolment, metric, count + 1, (int64_t)(sum + (uint64_t)value));
+}
+
 /* ---- arms ---- */
 
 const struct arm *rollup_arm(const struct rollup *rollup, uint32_t experiment, uint32_t variant)
@@ -469,10 +477,7 @@ static enum status enrolment_count(struct rollup *rollup, struct enrolment *enro
         if (day != day_of(enrolment->assigned_at_us)) {
             return STATUS_OK;
         }
-        const struct boundary *boundary = boundary_find(rollup, enrolment, vector->metric);
-        const uint32_t count = boundary != NULL ? boundary->count : 0;
-        const uint64_t sum = boundary != NULL ? (uint64_t)boundary->sum : 0;
-        return rollup_set_boundary(rollup, enrolment, vector->metric, count + 1, (int64_t)(sum + (uint64_t)value));
+        return rollup_add_boundary(rollup, enrolment, vector->metric, value);
     }
     const struct cell_name name = {enrolment->experiment, enrolment->variant, vector->metric};
     struct cell *cell = NULL;

@@ -135,6 +135,9 @@ struct boundary *boundary_find(const struct rollup *rollup, const struct enrolme
 
 /* A new enrolment's user is counted in its arm; `enrolment` is its number. */
 MUST_USE enum status rollup_enrol(struct rollup *rollup, const struct users *users, uint32_t enrolment);
+/* One more event of the assignment's day that lies before it. */
+MUST_USE enum status rollup_add_boundary(struct rollup *rollup, struct enrolment *enrolment, uint32_t metric,
+                                         int64_t value);
 void rollup_note_version(struct rollup_experiment *experiment, uint32_t version);
 /* Sets what lies before the assignment on its day. */
 MUST_USE enum status rollup_set_boundary(struct rollup *rollup, struct enrolment *enrolment, uint32_t metric,

@@ -31,6 +31,7 @@ enum status state_open(const struct state_options *options, struct state **out_s
     }
     state->options = *options;
     state->next_lsn = 1;
+    state->epoch = 1;
     pthread_mutex_init(&state->catalog_mutex, NULL);
     state->catalog = catalog_empty();
     enum status status = state->catalog != NULL ? STATUS_OK : STATUS_NO_MEMORY;
@@ -77,7 +78,9 @@ void state_close(struct state *state)
     }
     free(state->definitions);
     free(state->pending);
-    free(state->dirty_users);
+    free(state->dirty[1].numbers);
+    free(state->dirty[2].numbers);
+    row_writer_close(state->export);
     pthread_mutex_destroy(&state->catalog_mutex);
     free(state);
 }
@@ -111,14 +114,19 @@ static void catalog_publish(struct state *state, struct catalog *catalog)
     catalog_unref(old);
 }
 
-enum status state_mark_user(struct state *state, uint32_t user_number)
+enum status state_touch_user(struct state *state, uint32_t user_number)
 {
     struct user *user = user_at(&state->users, user_number);
-    if (user->dirty) {
+    if (user->dirty == state->epoch) {
         return STATUS_OK;
     }
-    user->dirty = true;
-    return list_append(&state->dirty_users, &state->dirty_count, &state->dirty_capacity, user_number);
+    enum status status = STATUS_OK;
+    if (user->dirty != 0 && state->export != NULL) {
+        status = row_emit_user(state->export, state, user_number);
+    }
+    user->dirty = state->epoch;
+    struct user_list *list = &state->dirty[state->epoch];
+    return status == STATUS_OK ? list_append(&list->numbers, &list->count, &list->capacity, user_number) : status;
 }
 
 static uint32_t type_find(const struct state *state, struct bytes name, uint64_t hash)
@@ -348,6 +356,10 @@ static enum status apply_assignment(struct state *state, const struct record *re
         *outcome = OUTCOME_SUPERSEDED;
         return STATUS_OK;
     }
+    status = state_touch_user(state, user_number);
+    if (status != STATUS_OK) {
+        return status;
+    }
     const struct enrolment enrolment = {.experiment = experiment,
                                         .version = assignment.experiment_version,
                                         .variant = (uint16_t)assignment.variant,
@@ -368,7 +380,7 @@ static enum status apply_assignment(struct state *state, const struct record *re
         state->totals.assignments++;
         status = enrolment_take_past(state, number);
     }
-    return status == STATUS_OK ? state_mark_user(state, user_number) : status;
+    return status;
 }
 
 /* ---- events ---- */
@@ -519,7 +531,6 @@ static enum status event_is_duplicate(struct state *state, const struct prepared
     status = pool_append(&state->duplicates, &number);
     if (status == STATUS_OK) {
         *(uint64_t *)pool_at(&state->duplicates, number) = lsn;
-        status = state_mark_user(state, user_number);
     }
     return status;
 }
@@ -531,6 +542,9 @@ static enum status apply_event(struct state *state, uint64_t lsn, const struct p
     uint32_t user_number = 0;
     enum status status = user_find_or_add(&state->users, event->user_id, prepared->user_hash, &user_number);
     state->totals.events++;
+    if (status == STATUS_OK) {
+        status = state_touch_user(state, user_number);
+    }
     if (status == STATUS_OK && event->event_id.size != 0) {
         status = event_is_duplicate(state, prepared, lsn, user_number, outcome);
     }
@@ -549,7 +563,7 @@ static enum status apply_event(struct state *state, uint64_t lsn, const struct p
     bool matches = false;
     status = state_feed_metrics(state, event, user_number, &matches);
     event_classify(state, user, event->timestamp_us, matches);
-    return status == STATUS_OK ? state_mark_user(state, user_number) : status;
+    return status;
 }
 
 static enum status apply_definition_record(struct state *state, const struct record *record, uint8_t *outcome)

@@ -174,6 +174,11 @@ MUST_USE enum status state_export(struct state *state, state_row_visit *visit, v
 /* The rows changed since the last state_export_changes(); a row is visited at most once. After it, the state counts as
  * exported. Meant to be quick: it is called between blocks. */
 MUST_USE enum status state_export_changes(struct state *state, state_row_visit *visit, void *context);
+/* The same in slices, for a state that goes on being applied to: begin fixes what is exported to this moment; then step
+ * visits at most so many users at a time, until *out_done. A user that is about to change is visited just before, so visit
+ * may be called from within state_apply() too. One export at a time. */
+MUST_USE enum status state_export_begin(struct state *state, state_row_visit *visit, void *context);
+MUST_USE enum status state_export_step(struct state *state, uint32_t users, bool *out_done);
 /* Loads rows into an empty state, in table and key order, then state_import_end() checks them as a whole.
  * STATUS_DAMAGED: throw the state away. */
 MUST_USE enum status state_import(struct state *state, enum state_table table, struct bytes key, struct bytes value);

@@ -27,6 +27,8 @@ struct seen_type {
     uint64_t events;   /* duplicates left out */
 };
 
+struct row_writer; /* state_rows.c */
+
 struct state {
     struct state_options options;
     uint64_t next_lsn;
@@ -55,9 +57,14 @@ struct state {
     uint32_t pending_capacity;
 
     /* What the next state_export_changes() has to visit. */
-    uint32_t *dirty_users;
-    uint32_t dirty_count;
-    uint32_t dirty_capacity;
+    struct user_list {
+        uint32_t *numbers;
+        uint32_t count;
+        uint32_t capacity;
+    } dirty[3];    /* by epoch (0 is not used): users changed in it */
+    uint8_t epoch; /* 1 or 2: of changes now. The other one's users are being exported, as they were when it ended */
+    uint32_t exported_users; /* of the other epoch's list */
+    struct row_writer *export; /* while an export is under way */
     struct {
         uint32_t users;
         uint32_t enrolments;
@@ -71,7 +78,12 @@ struct state {
 
 /* Appends a number to a growing list. */
 MUST_USE enum status list_append(uint32_t **list, uint32_t *count, uint32_t *capacity, uint32_t number);
-MUST_USE enum status state_mark_user(struct state *state, uint32_t user);
+/* Before a user, its enrolments or vectors change: notes it for the next export, and exports it as it is now where the one
+ * under way has not come to it yet. */
+MUST_USE enum status state_touch_user(struct state *state, uint32_t user);
+/* Visits one user's row. */
+MUST_USE enum status row_emit_user(struct row_writer *rows, const struct state *state, uint32_t user);
+void row_writer_close(struct row_writer *rows); /* NULL is fine */
 /* Counts events of a type, remembering it where new. */
 MUST_USE enum status state_see_type(struct state *state, struct bytes name, uint64_t events);
 /* False only where no event of the type was ever applied. */

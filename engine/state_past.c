@@ -89,14 +89,6 @@ static enum status magnitude_add(struct past *past, uint32_t place, uint32_t met
     return STATUS_OK;
 }
 
-static enum status boundary_add(struct state *state, struct enrolment *enrolment, uint32_t metric, int64_t value)
-{
-    const struct boundary *boundary = boundary_find(&state->rollup, enrolment, metric);
-    const uint32_t count = boundary != NULL ? boundary->count : 0;
-    const uint64_t sum = boundary != NULL ? (uint64_t)boundary->sum : 0;
-    return rollup_set_boundary(&state->rollup, enrolment, metric, count + 1, (int64_t)(sum + (uint64_t)value));
-}
-
 /* One event of the past as a pending enrolment sees it. */
 static enum status past_event(struct past *past, uint32_t number, const struct event *event)
 {
@@ -117,7 +109,7 @@ static enum status past_event(struct past *past, uint32_t number, const struct e
         if (!before) {
             status = magnitude_add(past, pending_place(state, number), metrics[i], value);
         } else if (same_day) {
-            status = boundary_add(state, enrolment, metrics[i], value);
+            status = rollup_add_boundary(&state->rollup, enrolment, metrics[i], value);
         }
     }
     struct rollup_experiment *experiment = state_experiment(state, enrolment->experiment);
@@ -164,7 +156,7 @@ static enum status past_finish(struct past *past, uint32_t place)
     }
     enrolment->pending = false;
     user_at(&state->users, enrolment->user)->pending = false;
-    return status == STATUS_OK ? state_mark_user(state, enrolment->user) : status;
+    return status;
 }
 
 enum status state_settle(struct state *state)
@@ -176,6 +168,9 @@ enum status state_settle(struct state *state)
     arena_init(&past.arena, 64 * 1024);
     past.magnitudes = calloc(state->pending_count, sizeof(struct magnitude *));
     enum status status = past.magnitudes != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+    for (uint32_t i = 0; i < state->pending_count && status == STATUS_OK; i++) {
+        status = state_touch_user(state, enrolment_at(&state->users, state->pending[i])->user);
+    }
     if (status == STATUS_OK) {
         status = state->options.history.scan(state->options.history.context, state->next_lsn, past_visit, &past);
     }
@@ -245,13 +240,17 @@ static enum status redo_visit(void *context, const struct record *record)
     }
     const uint32_t user = user_find(&state->users, event.user_id, user_hash(&state->users, event.user_id));
     assert(user != INDEX_NONE);
+    status = state_touch_user(state, user);
+    if (status != STATUS_OK) {
+        return status;
+    }
     if (counts_before != counts_after) {
         redo_counted(state, user_at(&state->users, user), event.timestamp_us, counts_after);
     }
     if (feeds) {
         status = rollup_add(&state->rollup, &state->users, user, redo->metric, metric, event.timestamp_us, value);
     }
-    return status == STATUS_OK ? state_mark_user(state, user) : status;
+    return status;
 }
 
 enum status state_redo_metric(struct state *state, const struct catalog *before, const struct catalog *after,
@@ -267,7 +266,7 @@ enum status state_redo_metric(struct state *state, const struct catalog *before,
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < state->users.users.count && status == STATUS_OK && had_events; i++) {
         if (vector_find(&state->rollup, user_at(&state->users, i), metric) != NULL) {
-            status = state_mark_user(state, i);
+            status = state_touch_user(state, i);
         }
     }
     if (status == STATUS_OK && had_events) {

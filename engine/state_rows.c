@@ -337,7 +337,7 @@ static enum status emit_definitions(struct row_writer *rows, const struct state 
     return status;
 }
 
-static enum status emit_user(struct row_writer *rows, const struct state *state, uint32_t number)
+enum status row_emit_user(struct row_writer *rows, const struct state *state, uint32_t number)
 {
     uint8_t key[4];
     key_put(key, number, sizeof(key));
@@ -399,6 +399,14 @@ static enum status row_writer_open(struct row_writer *rows, state_row_visit *vis
     return STATUS_OK;
 }
 
+void row_writer_close(struct row_writer *rows)
+{
+    if (rows != NULL) {
+        free(rows->writer.data);
+        free(rows);
+    }
+}
+
 enum status state_export(struct state *state, state_row_visit *visit, void *context)
 {
     assert(state->pending_count == 0);
@@ -411,7 +419,7 @@ enum status state_export(struct state *state, state_row_visit *visit, void *cont
         status = emit_definitions(&rows, state, 0);
     }
     for (uint32_t i = 0; i < state->users.users.count && status == STATUS_OK; i++) {
-        status = emit_user(&rows, state, i);
+        status = row_emit_user(&rows, state, i);
     }
     if (status == STATUS_OK) {
         status = emit_all_cells(&rows, state);
@@ -444,36 +452,70 @@ static enum status emit_changed_cells(struct row_writer *rows, struct state *sta
     return status;
 }
 
-enum status state_export_changes(struct state *state, state_row_visit *visit, void *context)
+/* All that changed but the users: few rows, or ones that only grow at their end. */
+static enum status emit_changes(struct row_writer *rows, struct state *state)
 {
-    assert(state->pending_count == 0);
-    struct row_writer rows;
-    enum status status = row_writer_open(&rows, visit, context);
+    enum status status = emit_meta(rows, state);
     if (status == STATUS_OK) {
-        status = emit_meta(&rows, state);
+        status = emit_definitions(rows, state, state->exported_definitions);
     }
     if (status == STATUS_OK) {
-        status = emit_definitions(&rows, state, state->exported_definitions);
-    }
-    for (uint32_t i = 0; i < state->dirty_count && status == STATUS_OK; i++) {
-        user_at(&state->users, state->dirty_users[i])->dirty = false;
-        status = emit_user(&rows, state, state->dirty_users[i]);
-    }
-    if (status == STATUS_OK) {
-        status = emit_changed_cells(&rows, state);
+        status = emit_changed_cells(rows, state);
     }
     if (status == STATUS_OK && state->exported_event_ids != state->event_ids.prints.count) {
-        status = emit_chunks(&rows, state, TABLE_EVENT_IDS, state->exported_event_ids, state->event_ids.prints.count);
+        status = emit_chunks(rows, state, TABLE_EVENT_IDS, state->exported_event_ids, state->event_ids.prints.count);
     }
     if (status == STATUS_OK && state->exported_duplicates != state->duplicates.count) {
-        status = emit_chunks(&rows, state, TABLE_DUPLICATES, state->exported_duplicates, state->duplicates.count);
+        status = emit_chunks(rows, state, TABLE_DUPLICATES, state->exported_duplicates, state->duplicates.count);
     }
-    state->dirty_count = 0;
     state->exported_definitions = state->definition_count;
     state->exported_event_ids = state->event_ids.prints.count;
     state->exported_duplicates = state->duplicates.count;
-    free(rows.writer.data);
     return status;
+}
+
+static uint8_t other_epoch(const struct state *state)
+{
+    return (uint8_t)(3 - state->epoch);
+}
+
+enum status state_export_begin(struct state *state, state_row_visit *visit, void *context)
+{
+    assert(state->pending_count == 0 && state->export == NULL && state->dirty[other_epoch(state)].count == 0);
+    state->export = calloc(1, sizeof(*state->export));
+    enum status status = state->export != NULL ? row_writer_open(state->export, visit, context) : STATUS_NO_MEMORY;
+    state->epoch = other_epoch(state);
+    state->exported_users = 0;
+    return status == STATUS_OK ? emit_changes(state->export, state) : status;
+}
+
+enum status state_export_step(struct state *state, uint32_t users, bool *out_done)
+{
+    struct user_list *list = &state->dirty[other_epoch(state)];
+    enum status status = STATUS_OK;
+    for (; users > 0 && state->exported_users < list->count && status == STATUS_OK; users--) {
+        const uint32_t number = list->numbers[state->exported_users++];
+        struct user *user = user_at(&state->users, number);
+        /* One that has changed again was exported just before. */
+        if (user->dirty == other_epoch(state)) {
+            user->dirty = 0;
+            status = row_emit_user(state->export, state, number);
+        }
+    }
+    *out_done = state->exported_users == list->count;
+    if (*out_done) {
+        list->count = 0;
+        row_writer_close(state->export);
+        state->export = NULL;
+    }
+    return status;
+}
+
+enum status state_export_changes(struct state *state, state_row_visit *visit, void *context)
+{
+    bool done = false;
+    enum status status = state_export_begin(state, visit, context);
+    return status == STATUS_OK ? state_export_step(state, UINT32_MAX, &done) : status;
 }
 
 /* ---- loading ---- */

@@ -17,7 +17,7 @@
 struct user {
     const uint8_t *id;
     uint8_t id_size;
-    bool dirty;   /* changed since the last export */
+    uint8_t dirty; /* the epoch of exports in which it changed, 1 or 2; 0: exported as it is */
     bool pending; /* has enrolments whose past is still to be read from the log */
     uint32_t events;     /* received, duplicates left out */
     uint32_t duplicates;
