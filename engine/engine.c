@@ -383,8 +383,9 @@ static void *checkpoint_main(void *context)
     return NULL;
 }
 
-/* Users collected between two blocks: about a millisecond. */
-#define COLLECT_USERS 2048u
+/* Users collected between two blocks: some hundred microseconds. More at a time makes whoever waits for a block wait longer,
+ * and queues build up behind it. */
+#define COLLECT_USERS 256u
 
 /* Begins to collect the changed rows, unless the checkpoint thread still has the last ones. */
 static enum status checkpoint_begin(struct engine *engine)
