@@ -1,7 +1,7 @@
 /* index_table.h: from a 64-bit hash to the numbers of the elements that have it: the lookup behind users and event ids.
  *
  * The table stores 32 bits of the hash and a 32-bit number in one 8-byte slot; the caller compares the real keys. It is
- * split into shards by hash, so that growing one copies a 64th of the whole (about two milliseconds at ten million).
+ * split into shards by hash, so that growing one copies a 64th of the whole (160,000 slots at ten million).
  *
  * Cost         one cache miss a lookup; 8 bytes a slot, at most 60 % full.
  * Threads      One writer; in a shared table any number of readers at the same time, without locks. A slot is published

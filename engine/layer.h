@@ -3,7 +3,8 @@
  * A user's point in a layer is a hash of the layer's name and the user id, the same for all experiments of the layer. An
  * experiment's slice is [layer_start, layer_start + traffic_allocation); it holds it until it is completed or archived.
  * Slices never move: a change of traffic grows or shrinks one at its end. Whoever was assigned in a slice that shrank or
- * was freed keeps their assignment; state.c refuses to enrol them in another running experiment of the layer.
+ * was freed keeps their assignment; state.c refuses to enrol them in another running experiment of the layer. Imports
+ * (forced assignments) are facts from elsewhere and are taken as they are, layers or not.
  *
  * Pure; any thread.
  */
