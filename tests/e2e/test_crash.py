@@ -205,8 +205,6 @@ def test_kill_at_random_moments(farm):
     check_assignments(server, experiment, memory, memory.assignments)
     check_definitions(server, experiment, memory)
 
-    print(f"{len(memory.events)} events acknowledged, {len(memory.events_unsure)} unsure, "
-          f"{len(memory.assignments)} assignments, {len(memory.versions)} changes")
     count = purchases(server, counted)
     assert send_again(server, memory.events.values()) == (0, len(memory.events)), "an acknowledged event was lost"
     assert purchases(server, counted) == count, "a duplicate was counted"
@@ -215,3 +213,5 @@ def test_kill_at_random_moments(farm):
     assert purchases(server, counted) == len(memory.events) + accepted + known
     server.stop()
     verify(server)
+    print(f"{KILLS} kills survived: {len(memory.events)} events acknowledged, {len(memory.events_unsure)} unsure, "
+          f"{len(memory.assignments)} assignments, {len(memory.versions)} changes")
