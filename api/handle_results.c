@@ -24,6 +24,7 @@ struct results_request {
     bool has_test;
     enum results_test test;
     enum stats_correction correction;
+    bool as_csv;
     /* What the state answered. */
     struct results_query query;
     struct arena *arena;
@@ -181,7 +182,10 @@ static void read_anchor(struct results_request *request, const char *name, struc
 
 static void read_format(struct results_request *request, const char *name, struct bytes value)
 {
-    read_only_value(request, name, value, "json");
+    request->as_csv = bytes_equal_text(value, "csv");
+    if (!request->as_csv && !bytes_equal_text(value, "json")) {
+        fault(request, name, "invalid_value", "must be json or csv");
+    }
 }
 
 static void read_breakdown(struct results_request *request, const char *name, struct bytes value)
@@ -304,6 +308,17 @@ static const struct catalog_experiment *definition_of(struct call *call,
     return at;
 }
 
+static void reply_csv(struct call *call, const struct results *results)
+{
+    struct csv_writer writer = csv_writer_in(&call->arena);
+    results_write_csv(results, &writer);
+    if (writer.failed) {
+        call_reply_engine_status(call, STATUS_NO_MEMORY);
+        return;
+    }
+    call_reply_text(call, 200, CSV_CONTENT_TYPE, bytes_of(writer.text, writer.size));
+}
+
 static void results_reply(struct call *call, const struct results_request *request)
 {
     const struct catalog_experiment *definition = definition_of(call, request);
@@ -332,6 +347,10 @@ static void results_reply(struct call *call, const struct results_request *reque
     struct results results;
     if (results_compute(&question, &call->arena, &results) != STATUS_OK) {
         call_reply_engine_status(call, STATUS_NO_MEMORY);
+        return;
+    }
+    if (request->as_csv) {
+        reply_csv(call, &results);
         return;
     }
     struct json_writer writer = json_writer_in(&call->arena);

@@ -8,6 +8,7 @@
 #ifndef ASSAY_API_RESULTS_H
 #define ASSAY_API_RESULTS_H
 
+#include "api/csv.h"
 #include "api/json.h"
 #include "engine/arena.h"
 #include "engine/definitions.h"
@@ -88,6 +89,21 @@ MUST_USE enum status results_compute(const struct results_question *question, st
 const struct results_cell *results_cell(const struct results *results, uint32_t variant,
                                         uint32_t metric);
 
+/* One metric on one day of a time series. */
+struct results_day {
+    double value; /* of the day, per user assigned so far */
+    uint64_t count;
+    bool has_sum;
+    int128 sum; /* in millionths */
+    struct stats_estimate cumulative; /* from the range's first day on */
+    uint64_t cumulative_count;
+};
+
+void results_day(const struct results *results, const struct day_sums *day, uint32_t metric,
+                 struct results_day *out_values);
+
 void results_write(const struct results *results, struct json_writer *writer);
+/* The columns are in docs/api.md. */
+void results_write_csv(const struct results *results, struct csv_writer *writer);
 
 #endif

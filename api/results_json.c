@@ -147,34 +147,45 @@ static double day_value(const struct metric *metric, uint64_t users, const struc
     return total / (double)users;
 }
 
-static void write_day_metric(struct json_writer *writer, const struct results *results,
-                             const struct day_sums *day, uint32_t index)
+void results_day(const struct results *results, const struct day_sums *day, uint32_t index,
+                 struct results_day *out_values)
 {
     const struct metric *metric = results->question->metrics[index];
     const struct metric_sums *on_day = &day->on_day[index];
     const struct metric_sums *cumulative = &day->cumulative[index];
     bool is_proportion = metric->type == METRIC_PROPORTION;
-    bool overflow = !is_proportion && cumulative->overflow;
-    json_key_bytes(writer, metric->name);
+    *out_values = (struct results_day){
+        .value = day_value(metric, day->users_total, on_day),
+        .count = is_proportion ? on_day->active : on_day->events,
+        .has_sum = !is_proportion,
+        .sum = on_day->sum,
+        .cumulative = {.state = STATS_OVERFLOW, .value = NAN, .interval = {NAN, NAN}},
+        .cumulative_count = is_proportion ? cumulative->active : cumulative->events,
+    };
+    if (is_proportion || !cumulative->overflow) {
+        out_values->cumulative = estimate_of(results, metric, day->users_total, cumulative);
+    }
+}
+
+static void write_day_metric(struct json_writer *writer, const struct results *results,
+                             const struct day_sums *day, uint32_t index)
+{
+    struct results_day values;
+    results_day(results, day, index, &values);
+    json_key_bytes(writer, results->question->metrics[index]->name);
     json_begin_object(writer);
-    write_number(writer, "value", day_value(metric, day->users_total, on_day));
-    write_natural(writer, "count", is_proportion ? on_day->active : on_day->events);
-    if (!is_proportion) {
-        write_sum(writer, "sum", on_day->sum);
+    write_number(writer, "value", values.value);
+    write_natural(writer, "count", values.count);
+    if (values.has_sum) {
+        write_sum(writer, "sum", values.sum);
     }
     json_key(writer, "cumulative");
     json_begin_object(writer);
-    struct stats_estimate estimate = {
-        .value = NAN, .interval = {NAN, NAN}
-    };
-    if (!overflow) {
-        estimate = estimate_of(results, metric, day->users_total, cumulative);
-    }
-    write_state(writer, "state", overflow ? STATS_OVERFLOW : estimate.state);
-    write_number(writer, "value", estimate.value);
-    write_interval(writer, "confidence_interval", &estimate.interval);
+    write_state(writer, "state", values.cumulative.state);
+    write_number(writer, "value", values.cumulative.value);
+    write_interval(writer, "confidence_interval", &values.cumulative.interval);
     write_natural(writer, "sample_size", day->users_total);
-    write_natural(writer, "count", is_proportion ? cumulative->active : cumulative->events);
+    write_natural(writer, "count", values.cumulative_count);
     json_end_object(writer);
     json_end_object(writer);
 }

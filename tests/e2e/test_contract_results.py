@@ -1,4 +1,5 @@
 """Results: what counts for whom and on which day, against numbers worked out by hand, and against scipy on the raw values."""
+import csv
 import datetime
 import itertools
 import json
@@ -128,6 +129,43 @@ def test_group_by_variant_leaves_the_days_out(server, small):
     for variant in with_days["variants"]:
         variant.pop("time_series")
     assert without["variants"] == with_days["variants"]
+
+
+def test_csv_says_what_json_says(server, small):
+    """A row a variant, metric and day, with the numbers of the JSON; the range's own row has no date."""
+    query = "metrics=conversion_rate,revenue"
+    results = server.results(small, f"?{query}")
+    answer = server.get(f"/experiments/{small['id']}/results?{query}&format=csv")
+    assert answer.status == 200 and answer.headers["content-type"].startswith("text/csv")
+    rows = list(csv.DictReader(answer.body.decode().splitlines()))
+    seen = set()
+    for row in rows:
+        variant = variant_of(results, row["variant"])
+        cell = variant["metrics"][row["metric"]]
+        if row["date"]:
+            cell = day_of(results, row["variant"], row["date"])["metrics"][row["metric"]]
+            assert float(row["cumulative_value"]) == cell["cumulative"]["value"]
+        else:
+            assert int(row["users"]) == variant["users"]
+            assert [row["confidence_lower"], row["confidence_upper"]] == [
+                "" if bound is None else str(bound) for bound in cell["confidence_interval"] or [None, None]]
+        assert int(row["count"]) == cell["count"]
+        assert row["value"] == str(cell["value"])
+        assert row["sum"] == (str(float(cell["sum"])) if "sum" in cell else "")
+        compared = cell.get("vs_control")
+        difference = compared and compared["absolute"]["value"]
+        assert row["difference"] == ("" if difference is None else str(difference))
+        seen.add((row["variant"], row["metric"], row["date"]))
+    assert len(seen) == len(rows) == 2 * 2 * (1 + 3)
+
+
+def test_csv_quotes_names(server):
+    """Names with commas, quotes and newlines come back as they were."""
+    names = ['a "quoted", name', " plain "]
+    made = server.make_experiment("Quoting", variants=[{"name": name} for name in names])
+    answer = server.get(f"/experiments/{made['id']}/results?metrics=revenue&format=csv")
+    assert [row["variant"] for row in csv.DictReader(answer.body.decode().splitlines(keepends=True))] == names
+    check_problem(server.get(f"/experiments/{made['id']}/results?format=xls"), 422, "invalid_value")
 
 
 def test_metrics_and_confidence(server, small):
