@@ -420,7 +420,7 @@ static void event_prefetch_user(const struct state *state, const struct prepared
 {
     const uint32_t user = index_guess(&state->users.table, prepared->user_hash);
     if (user != INDEX_NONE) {
-        prefetch_whole(user_at(&state->users, user), sizeof(struct user));
+        __builtin_prefetch(user_at(&state->users, user), 1);
     }
     if (prepared->event.event_id.size != 0) {
         const uint32_t seen = index_guess(&state->event_ids.table, prepared->print.high);
@@ -449,7 +449,7 @@ static void event_prefetch_days(const struct state *state, const struct prepared
     }
 }
 
-/* The third: the user's id, vectors and enrolments. */
+/* The third: the user's vectors and enrolments. */
 static void event_prefetch_vectors(const struct state *state, const struct prepared_event *prepared)
 {
     const uint32_t number = index_guess(&state->users.table, prepared->user_hash);
@@ -457,7 +457,6 @@ static void event_prefetch_vectors(const struct state *state, const struct prepa
         return;
     }
     const struct user *user = user_at(&state->users, number);
-    __builtin_prefetch(user->id);
     prefetch_vector(state, user->vectors);
     const uint32_t enrolment = atomic_load_explicit(&user->enrolments, memory_order_relaxed);
     if (enrolment != 0) {
@@ -676,7 +675,7 @@ uint32_t state_list_members(const struct state *state, uint32_t experiment_index
         const struct enrolment *enrolment = enrolment_at(&state->users, experiment->members[at]);
         if (variant == UINT32_MAX || enrolment->variant == variant) {
             const struct user *user = user_at(&state->users, enrolment->user);
-            members[count++] = (struct member){bytes_of(user->id, user->id_size), view_of(enrolment)};
+            members[count++] = (struct member){user_id(user), view_of(enrolment)};
         }
     }
     *out_cursor = at < experiment->member_count ? at : 0;

@@ -184,7 +184,7 @@ static void user_encode(const struct state *state, const void *what, struct pack
 {
     const struct user *user = what;
     pack_array(writer, 6);
-    pack_text(writer, bytes_of(user->id, user->id_size));
+    pack_text(writer, user_id(user));
     pack_uint(writer, user->events);
     pack_uint(writer, user->duplicates);
     pack_int(writer, user->last_timestamp_us);

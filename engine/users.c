@@ -1,4 +1,4 @@
-/* users.c: see users.h. Ids live in chunks that are never moved, so that readers may compare them at any time. */
+/* users.c: see users.h. Users, and the chunks of longer ids, are never moved, so that readers may compare at any time. */
 #include "engine/users.h"
 
 #include <stdlib.h>
@@ -53,7 +53,7 @@ uint32_t user_find(const struct users *users, struct bytes id, uint64_t hash)
     uint32_t number = index_probe_next(&probe);
     while (number != INDEX_NONE) {
         const struct user *user = user_at(users, number);
-        if (user->id_size == id.size && memcmp(user->id, id.data, id.size) == 0) {
+        if (user->id_size == id.size && memcmp(user_id(user).data, id.data, id.size) == 0) {
             return number;
         }
         number = index_probe_next(&probe);
@@ -92,8 +92,8 @@ enum status user_find_or_add(struct users *users, struct bytes id, uint64_t hash
         *out_user = number;
         return STATUS_OK;
     }
-    const uint8_t *copy = NULL;
-    enum status status = text_copy(users, id, &copy);
+    const uint8_t *outside = NULL;
+    enum status status = id.size > USER_ID_INSIDE ? text_copy(users, id, &outside) : STATUS_OK;
     if (status == STATUS_OK) {
         status = pool_append(&users->users, &number);
     }
@@ -101,7 +101,11 @@ enum status user_find_or_add(struct users *users, struct bytes id, uint64_t hash
         return status;
     }
     struct user *user = user_at(users, number);
-    user->id = copy;
+    if (outside != NULL) {
+        memcpy(user->id, &outside, sizeof(outside));
+    } else {
+        memcpy(user->id, id.data, id.size);
+    }
     user->id_size = (uint8_t)id.size;
     user->last_timestamp_us = INT64_MIN;
     status = index_table_insert(&users->table, hash, number);
