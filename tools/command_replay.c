@@ -1,4 +1,5 @@
-/* command_replay.c: assay replay: a second data directory, made of the log of the first alone.
+/* command_replay.c: assay replay: a second data directory, made of the log of the first alone; or its events, sent to a
+ * server (replay_send.c).
  *
  * Sealed segments never change, so they are linked where the filesystem can; the last one is always copied, because a server
  * goes on writing to it. The store is written anew from what the replay gave. */
@@ -11,8 +12,10 @@
 #include <unistd.h>
 
 #include "engine/store.h"
+#include "engine/timestamp.h"
 #include "tools/offline.h"
 #include "tools/options.h"
+#include "tools/replay_send.h"
 
 #define COPY_SIZE ((size_t)1024 * 1024)
 
@@ -215,42 +218,86 @@ static enum exit_code replay_run(const char *source, const char *target)
     return status == STATUS_OK ? EXIT_GOOD : complain(offline_exit(status), "%s", error.text);
 }
 
+/* An RFC 3339 time, or a day of UTC. */
+static bool time_read(const char *name, const char *text, int64_t *out_us)
+{
+    int32_t day = 0;
+    if (text == NULL || timestamp_parse(bytes_of_text(text), out_us) == STATUS_OK) {
+        return true;
+    }
+    if (day_parse(bytes_of_text(text), &day) == STATUS_OK) {
+        *out_us = (int64_t)day * MICROSECONDS_PER_DAY;
+        return true;
+    }
+    (void)complain(EXIT_USAGE, "--%s: '%s' is no time such as 2026-01-31 or 2026-01-31T10:00:00Z", name, text);
+    return false;
+}
+
+static bool is_url(const char *target)
+{
+    return strncmp(target, "http://", 7) == 0 || strncmp(target, "https://", 8) == 0;
+}
+
 static enum exit_code run(const struct command *command, int count, char **arguments)
 {
-    const char *source = NULL;
     const char *target = NULL;
+    const char *start = NULL;
+    const char *end = NULL;
+    struct replay_send send = {.start_us = INT64_MIN, .end_us = INT64_MAX};
     struct option_operands operands = {0};
     const struct option_row rows[] = {
-        {"data", "DIR",    OPTION_TEXT, &source, "the data directory of a stopped server"},
-        {"to",   "NEWDIR", OPTION_TEXT, &target,
-         "the directory to make; it must not exist, or be empty"                         },
+        {"data",       "DIR",           OPTION_TEXT,   &send.source,       "the data directory of a stopped server"},
+        {"to",         "NEWDIR or URL", OPTION_TEXT,   &target,
+         "the directory to make, which must not exist or be empty; or the server to send the events to"},
+        {"token",      "TOKEN",         OPTION_TEXT,   &send.client.token, "of that server (ASSAY_TOKEN)"},
+        {"speed",      "N",             OPTION_NUMBER, &send.speed,
+         "to a server: N times as fast as the events came; 0: as fast as it takes them (0)"},
+        {"from-lsn",   "N",             OPTION_NUMBER, &send.from_lsn,     "to a server: records from this one on"},
+        {"start",      "TIME",          OPTION_TEXT,   &start,             "to a server: events from this timestamp on"},
+        {"end",        "TIME",          OPTION_TEXT,   &end,               "to a server: events before this timestamp"},
+        {"event-type", "NAME",          OPTION_TEXT,   &send.event_type,   "to a server: only these events"},
     };
     enum exit_code code = EXIT_GOOD;
     if (!options_read(command, rows, COUNT_OF(rows), count, arguments, &operands, &code)) {
         return code;
     }
-    if (source == NULL || target == NULL) {
-        return complain(EXIT_USAGE,
-                        "--data DIR and --to NEWDIR are needed; see: assay replay --help");
+    if (send.source == NULL || target == NULL) {
+        return complain(EXIT_USAGE, "--data DIR and --to NEWDIR or URL are needed; see: assay replay --help");
     }
-    return replay_run(source, target);
+    if (!time_read("start", start, &send.start_us) || !time_read("end", end, &send.end_us)) {
+        return EXIT_USAGE;
+    }
+    if (is_url(target)) {
+        send.client.url = target;
+        return replay_send(&send);
+    }
+    if (send.speed != 0 || send.from_lsn != 0 || start != NULL || end != NULL || send.event_type != NULL) {
+        return complain(EXIT_USAGE, "--speed, --from-lsn, --start, --end and --event-type are for --to URL: a new "
+                                    "directory is made of the whole log");
+    }
+    return replay_run(send.source, target);
 }
 
 const struct command command_replay = {
     .name = "replay",
-    .arguments = "--data DIR --to NEWDIR",
-    .summary = "Rebuild a stopped server's state from its log, in a new directory.",
-    .lesson = "The log is the truth, and everything else is computed from it. This computes it "
-              "again: every\n"
-              "record is applied in order to an empty state, which is then written as the store of "
-              "NEWDIR, beside\n"
-              "the same log (hard links where the filesystem has them, and a copy of the last "
-              "segment). DIR is not\n"
+    .arguments = "--data DIR --to NEWDIR|URL",
+    .summary = "Rebuild a stopped server's state from its log in a new directory, or send its events to a server.",
+    .lesson = "The log is the truth, and everything else is computed from it. This computes it again: every\n"
+              "record is applied in order to an empty state, which is then written as the store of NEWDIR, beside\n"
+              "the same log (hard links where the filesystem has them, and a copy of the last segment). DIR is not\n"
               "changed. NEWDIR is a whole data directory; a server can be started on it:\n"
               "\n"
               "  assay replay --data /var/lib/assay --to /tmp/again\n"
               "  assayd --data /tmp/again --listen 127.0.0.1:8081\n"
               "\n"
-              "Damage in the log ends it with exit code 1, and NEWDIR is not made.\n",
+              "Damage in the log ends it with exit code 1, and NEWDIR is not made.\n"
+              "\n"
+              "With a URL the events go to another running server, in their order, with their own timestamps and\n"
+              "ids, at the pace in which they came or a multiple of it. Only events are sent: make experiments and\n"
+              "metrics there first. What is sent twice counts once, so it may be interrupted and run again:\n"
+              "\n"
+              "  assay replay --data /var/lib/assay --to http://127.0.0.1:8081 --token $TOKEN --speed 10\n"
+              "\n"
+              "Exit code 1 where the log is damaged or the server refused events.\n",
     .run = run,
 };
