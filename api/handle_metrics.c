@@ -82,6 +82,15 @@ static void write_metric(struct json_writer *writer, const struct metric *metric
     json_end_array(writer);
     json_key(writer, "direction");
     json_text(writer, direction_names[metric->direction]);
+    json_key(writer, "cap");
+    if (metric->has_cap) {
+        json_begin_object(writer);
+        json_key(writer, "upper");
+        json_millionths(writer, metric->cap_upper);
+        json_end_object(writer);
+    } else {
+        json_null(writer);
+    }
     json_key(writer, "archived");
     json_bool(writer, metric->archived);
     json_key(writer, "created_at");

@@ -1,7 +1,7 @@
-/* cell.c: the matrices of one (experiment, variant, metric): days, growth, sums over a range. See rollup.h. */
+/* cell.c: the matrices of one (experiment, variant, metric): days, growth, sums over a range. See cell.h. */
 #include <stdlib.h>
 
-#include "engine/rollup.h"
+#include "engine/cell.h"
 
 uint32_t cell_slot(const struct cell *cell, int32_t day)
 {

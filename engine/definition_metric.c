@@ -145,6 +145,53 @@ static void filters_write(struct pack_writer *writer, const struct field_row *ro
 
 static const struct field_kind kind_filters = {filters_read, filters_write, NULL};
 
+/* ---- Cap ---- */
+
+struct cap_fields {
+    struct field upper;
+};
+
+static const struct field_row cap_rows[] = {
+    {.name = "upper", .kind = &field_kind_kept, .access = FIELD_GIVEN, .is_required = true, FIELD_MEMBER(struct cap_fields, upper)},
+};
+
+static void cap_read(struct reading *reading, const struct field_row *row, const struct field *field, void *member)
+{
+    struct metric *metric = member;
+    struct cap_fields fields = {0};
+    struct pack_cursor cursor;
+    struct pack_value value;
+    const uint32_t faults = reading->errors->count;
+    (void)row;
+    (void)document_read(reading, cap_rows, COUNT_OF(cap_rows), field, NULL, &fields);
+    if (reading->errors->count != faults || !field_is_given(&fields.upper)) {
+        return;
+    }
+    cursor = pack_cursor_on(fields.upper.encoded);
+    if (!pack_read(&cursor, &value) || !pack_to_millionths(&value, &metric->cap_upper) ||
+        metric->cap_upper <= 0) {
+        field_fault(reading, &fields.upper, "out_of_range", "must be a number above 0 and below %lld",
+                    (long long)LIMIT_METRIC_VALUE);
+        return;
+    }
+    metric->has_cap = true;
+}
+
+static void cap_write(struct pack_writer *writer, const struct field_row *row, const void *member)
+{
+    const struct metric *metric = member;
+    (void)row;
+    if (!metric->has_cap) {
+        pack_nil(writer);
+        return;
+    }
+    pack_map(writer, 1);
+    pack_text_z(writer, "upper");
+    pack_millionths(writer, metric->cap_upper);
+}
+
+static const struct field_kind kind_cap = {cap_read, cap_write, NULL};
+
 /* ---- Fields ---- */
 
 enum metric_row {
@@ -180,7 +227,7 @@ static const struct field_row metric_rows[] = {
     [ROW_FILTERS] = {"filters", &kind_filters, FIELD_GIVEN, .most = LIMIT_METRIC_FILTERS},
     [ROW_DIRECTION] = {"direction", &field_kind_choice, FIELD_GIVEN, METRIC_ROW(direction), .choices = &direction_choices},
     [ROW_WINDOW] = {"window_hours", NULL, FIELD_UNSUPPORTED, .note = "attribution windows are not supported yet; leave it out, or null"},
-    [ROW_CAP] = {"cap", NULL, FIELD_UNSUPPORTED, .note = "caps are not supported yet; leave it out, or null"},
+    [ROW_CAP] = {"cap", &kind_cap, FIELD_GIVEN},
     [ROW_ARCHIVED] = {"archived", &field_kind_flag, FIELD_GIVEN, METRIC_ROW(archived)},
     [ROW_CREATED_AT] = {"created_at", &field_kind_instant, FIELD_OURS, .is_required = true, METRIC_ROW(created_at_us)},
     [ROW_UPDATED_AT] = {"updated_at", &field_kind_instant, FIELD_OURS, .is_required = true, METRIC_ROW(updated_at_us)},
@@ -190,6 +237,7 @@ static const struct field_row metric_rows[] = {
 
 static_assert(COUNT_OF(metric_rows) == ROW_END, "each row has its place");
 
+static const struct field cap_field = {.parent = "", .name = "cap"};
 static const struct field property_field = {.parent = "", .name = "property"};
 static const struct field aggregation_field = {.parent = "", .name = "aggregation"};
 
@@ -198,6 +246,9 @@ static void metric_settle(struct reading *reading, bool aggregation_is_open, str
 {
     bool has_property = metric->property.size > 0;
     if (metric->type == METRIC_PROPORTION) {
+        if (metric->has_cap) {
+            field_fault(reading, &cap_field, "not_allowed", "does not go with a proportion, where a user counts once");
+        }
         if (has_property) {
             field_fault(reading, &property_field, "not_allowed",
                         "does not go with a proportion, which counts users with an event");
@@ -336,6 +387,9 @@ enum status metric_patch(const struct metric *current, struct bytes patch,
         document_read(&reading, metric_rows, ROW_END, &field, current, &draft);
     if (presence_has(presence.null, ROW_FILTERS)) {
         draft.filter_count = 0;
+    }
+    if (presence_has(presence.null, ROW_CAP)) {
+        draft.has_cap = false;
     }
     /* A change of type takes the aggregation of the new type along. */
     bool type_changed = draft.type != current->type;

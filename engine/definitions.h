@@ -123,6 +123,8 @@ struct metric {
     struct metric_filter *filters; /* all must hold */
     uint32_t filter_count;
     enum metric_direction direction;
+    bool has_cap;
+    int64_t cap_upper; /* millionths: what a user's total beyond it counts as */
     bool archived;
     int64_t created_at_us;
     int64_t updated_at_us;

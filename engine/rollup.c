@@ -524,6 +524,21 @@ enum status rollup_add(struct rollup *rollup, const struct users *users, uint32_
     return STATUS_OK;
 }
 
+void rollup_visit_days(const struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
+                       uint32_t metric, const struct metric *definition, counted_day_visit *visit, void *context)
+{
+    const struct vector *vector = vector_find(rollup, user_at(users, enrolment->user), metric);
+    if (vector == NULL) {
+        return;
+    }
+    const struct view view = view_make(rollup, vector, enrolment, definition);
+    for (uint32_t i = view.first; i < view.count; i++) {
+        if (view_events(&view, i) != 0) {
+            visit(context, view.days[i].day, view_value(&view, i));
+        }
+    }
+}
+
 enum status rollup_add_past(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
                             uint32_t metric, const struct metric *definition, uint128 magnitude)
 {

@@ -24,6 +24,7 @@
 #define ASSAY_ENGINE_ROLLUP_H
 
 #include "engine/base.h"
+#include "engine/cell.h"
 #include "engine/pool.h"
 #include "engine/state.h"
 #include "engine/users.h"
@@ -50,31 +51,6 @@ struct boundary {
     uint32_t count;
     int64_t sum;
 };
-
-struct cell {
-    uint32_t day_count;
-    uint32_t day_capacity;
-    int32_t *days;      /* by slot: a day's slot is its order of first appearance */
-    int32_t base_day;
-    uint32_t span;      /* days from base_day on that slot_of covers */
-    uint32_t *slot_of;  /* by day - base_day: slot + 1, or 0 */
-    uint64_t *events;   /* by slot */
-    uint64_t *first;    /* by slot */
-    uint128 *sums;      /* by slot; NULL for proportions */
-    uint64_t *follows;  /* by pair of slots: cell_pair() */
-    uint128 *products;  /* by pair of slots; NULL for proportions */
-    uint128 magnitude;
-    bool has_values;
-    bool dirty;
-};
-
-/* Both orders of two slots share one place: of a pair the earlier day is always the previous one. */
-static inline uint64_t cell_pair(uint32_t a, uint32_t b)
-{
-    const uint64_t high = a > b ? a : b;
-    const uint64_t low = a > b ? b : a;
-    return high * (high + 1) / 2 + low;
-}
 
 /* Users of a variant by the day of their assignment. */
 struct arm {
@@ -147,6 +123,11 @@ MUST_USE enum status rollup_set_boundary(struct rollup *rollup, struct enrolment
 MUST_USE enum status rollup_add_past(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
                                      uint32_t metric, const struct metric *definition, uint128 magnitude);
 
+/* What an enrolment counts of a metric: each of its days with an event, in ascending order, with the day's value. */
+typedef void counted_day_visit(void *context, int32_t day, int64_t value);
+void rollup_visit_days(const struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
+                       uint32_t metric, const struct metric *definition, counted_day_visit *visit, void *context);
+
 /* One event's value for one metric of its user: into the user's vector, and into the cells of every enrolment it counts
  * for (those that are pending excepted: rollup_add_past() comes later for them). */
 MUST_USE enum status rollup_add(struct rollup *rollup, const struct users *users, uint32_t user, uint32_t metric,
@@ -160,20 +141,10 @@ const struct cell *rollup_cell(const struct rollup *rollup, const struct cell_na
 /* For loading: an empty one of these, made where missing. */
 MUST_USE enum status rollup_cell_make(struct rollup *rollup, const struct cell_name *name, bool has_values,
                                       struct cell **out_cell);
-MUST_USE enum status cell_slot_make(struct cell *cell, int32_t day, uint32_t *out_slot);
 MUST_USE enum status arm_add_users(struct arm *arm, int32_t day, uint64_t users);
 MUST_USE enum status vector_make(struct rollup *rollup, struct user *user, uint32_t metric, uint32_t days,
                                  struct vector **out_vector);
 
-void cell_free(struct cell *cell); /* NULL is fine */
-uint64_t cell_memory(const struct cell *cell);
-/* Slot of a day, or UINT32_MAX. */
-uint32_t cell_slot(const struct cell *cell, int32_t day);
-/* Sums over a range of days, both ends included. */
-void cell_sum(const struct cell *cell, int32_t first_day, int32_t last_day, struct metric_sums *out_sums);
-/* For each of `count` days from first_day on: that day alone, and the range from first_day to it. O(days^2) in all. */
-void cell_series(const struct cell *cell, int32_t first_day, uint32_t count, struct metric_sums *on_day,
-                 struct metric_sums *cumulative);
 uint64_t rollup_memory(const struct rollup *rollup);
 
 #endif

@@ -137,6 +137,11 @@ enum status state_results(const struct state *state, const struct results_query 
     for (uint32_t i = 0; i < data.variant_count && status == STATUS_OK; i++) {
         status = variant_fill(state, query, i, range, arena, &data);
     }
+    for (uint32_t i = 0; i < query->metric_count && status == STATUS_OK; i++) {
+        if (state->catalog->metrics[query->metrics[i]]->current->has_cap) {
+            state_results_cap(state, query, i, &data);
+        }
+    }
     if (status == STATUS_OK) {
         *out_data = data;
     }

@@ -825,7 +825,14 @@ Test(definitions, metrics_of_the_wrong_shape_are_refused)
         {"{'name': 'a', 'type': 'proportion', 'event_type': 'e', 'aggregation': 'sum'}",
          "aggregation not_allowed"                                                                                                                                                },
         {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'window_hours': 24, 'cap': {'upper': "
-         "5}}",                                                                 "window_hours unsupported; cap unsupported"                                              },
+         "5}}",                                                                 "window_hours unsupported"                                                               },
+        {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'cap': {'upper': 0}}",      "cap.upper out_of_range"},
+        {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'cap': {'upper': 9.2e12}}", "cap.upper out_of_range"},
+        {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'cap': {'upper': '5'}}",    "cap.upper out_of_range"},
+        {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'cap': {}}",                "cap.upper required"},
+        {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'cap': 5}",                 "cap wrong_type"},
+        {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'cap': {'upper': 5, 'lower': 1}}", "cap.lower unknown_field"},
+        {"{'name': 'a', 'type': 'proportion', 'event_type': 'e', 'cap': {'upper': 5}}", "cap not_allowed"},
         {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'filters': [{'property': 'p', 'op': "
          "'like', 'value': 1}, {'op': 'eq'}]}",                                 "filters[0].op unknown_operator; filters[1].property required; filters[1].value required"},
         {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'filters': [{'attribute': 'p', 'op': "

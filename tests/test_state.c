@@ -30,6 +30,7 @@ struct model_metric {
     bool defined;
     int type;    /* index in event_types */
     int kind;    /* 0 proportion, 1 sum of amount, 2 count, 3 unique days */
+    int cap;     /* whole units; 0: none */
     bool only_eur;
 };
 
@@ -87,6 +88,7 @@ static struct model_metric pick_metric(int number)
     struct model_metric metric = {.defined = true, .type = (int)pick(2), .kind = number == 0 ? 0 : (int)pick(4)};
     metric.only_eur = metric.kind == 1 && pick(2) == 0;
     metric.type = metric.kind == 1 ? 1 : metric.type;
+    metric.cap = metric.kind != 0 && pick(3) == 0 ? 1 + (int)pick(metric.kind == 1 ? 1500 : 3) : 0;
     return metric;
 }
 
@@ -138,8 +140,12 @@ static void log_metric(struct fold_log *log, int number, const struct model_metr
     static const char *const kinds[] = {"\"proportion\"", "\"mean\",\"aggregation\":\"sum\",\"property\":\"amount\"",
                                         "\"mean\",\"aggregation\":\"count\"", "\"mean\",\"aggregation\":\"unique_days\""};
     char json[512];
-    snprintf(json, sizeof(json), "{\"name\":\"m%d\",\"event_type\":\"%s\",\"type\":%s%s}", number,
-             event_types[metric->type], kinds[metric->kind],
+    char cap[64] = "";
+    if (metric->cap != 0) {
+        snprintf(cap, sizeof(cap), ",\"cap\":{\"upper\":%d}", metric->cap);
+    }
+    snprintf(json, sizeof(json), "{\"name\":\"m%d\",\"event_type\":\"%s\",\"type\":%s%s%s}", number,
+             event_types[metric->type], kinds[metric->kind], cap,
              metric->only_eur ? ",\"filters\":[{\"property\":\"currency\",\"op\":\"eq\",\"value\":\"EUR\"}]" : "");
     fold_log_metric(log, json, version);
 }
@@ -291,6 +297,8 @@ static struct metric_sums recount_sums(const struct recount *recount, int experi
         uint64_t events = 0;
         int128 total = 0;
         user_total(recount, assignment, metric, first, last, &events, &total);
+        const int128 cap = (int128)recount->metrics[metric].cap * 1000000;
+        total = cap != 0 && total > cap ? cap : total;
         sums.active += events != 0 ? 1 : 0;
         sums.events += events;
         if (recount->metrics[metric].kind != 0) {

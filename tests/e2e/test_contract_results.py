@@ -131,6 +131,42 @@ def test_group_by_variant_leaves_the_days_out(server, small):
     assert without["variants"] == with_days["variants"]
 
 
+def test_cap(server):
+    """A user's total of the range counts as at most the cap; whoever asks for another range gets another total."""
+    name = f"capped_{next(NUMBER)}"
+    answer = server.post("/metric-definitions", {
+        "name": name, "type": "mean", "event_type": name, "property": "amount", "aggregation": "sum",
+        "filters": [{"property": "currency", "op": "eq", "value": "EUR"}], "direction": "increase", "window_hours": None,
+        "cap": {"upper": 500.0}})
+    assert answer.status == 201 and answer.json["cap"] == {"upper": 500.0}, answer
+    made = server.make_experiment("Capped", metrics=[name])
+    server.force(made, [(u, "control", "2026-01-01T00:00:00Z") for u in ("cap-1", "cap-2", "cap-3")])
+    server.send_events([event("cap-1", name, "2026-01-01T01:00:00Z", amount=3, currency="EUR"),
+                        event("cap-2", name, "2026-01-01T01:00:00Z", amount=450, currency="EUR"),
+                        event("cap-2", name, "2026-01-02T01:00:00Z", amount=450, currency="EUR"),
+                        event("cap-1", name, "2026-01-02T01:00:00Z", amount=450, currency="USD")])
+
+    def check():
+        results = server.results(made)
+        cell = variant_of(results, "control")["metrics"][name]
+        assert (cell["sum"], cell["count"], cell["sample_size"]) == (503, 3, 3)
+        close(cell["std_dev"], ((3 - 503 / 3) ** 2 + (500 - 503 / 3) ** 2 + (503 / 3) ** 2) ** 0.5 / 2 ** 0.5)
+        days = [day_of(results, "control", f"2026-01-0{day}")["metrics"][name] for day in (1, 2)]
+        assert [day["sum"] for day in days] == [453, 450]
+        for day, total in zip(days, (453, 503)):
+            close(day["cumulative"]["value"], total / 3)
+        alone = server.results(made, "?start_date=2026-01-02&end_date=2026-01-02")
+        assert variant_of(alone, "control")["metrics"][name]["sum"] == 450
+
+    check()
+    server.stop()
+    server.start()
+    check()
+    changed = server.request("PATCH", f"/metric-definitions/{name}", {"cap": None})
+    assert changed.status == 200 and changed.json["cap"] is None
+    assert variant_of(server.results(made), "control")["metrics"][name]["sum"] == 903
+
+
 def test_csv_says_what_json_says(server, small):
     """A row a variant, metric and day, with the numbers of the JSON; the range's own row has no date."""
     query = "metrics=conversion_rate,revenue"
