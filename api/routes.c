@@ -76,6 +76,11 @@ const struct route routes[] = {
      "Counters for Prometheus."},
     {HTTP_GET, "/status", SCOPE_ADMIN, false, false, handle_status,
      "Versions, positions, lag, disk."},
+
+    {HTTP_GET, "/openapi.json", 0, true, false, handle_openapi,
+     "This API, as OpenAPI 3.1."},
+    {HTTP_GET, "/docs", 0, true, false, handle_docs,
+     "This API, to read."},
 };
 // clang-format on
 

@@ -81,5 +81,7 @@ void handle_health(struct call *call);
 void handle_ready(struct call *call);
 void handle_prometheus(struct call *call);
 void handle_status(struct call *call);
+void handle_openapi(struct call *call);
+void handle_docs(struct call *call);
 
 #endif
