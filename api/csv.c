@@ -122,3 +122,12 @@ void csv_end_row(struct csv_writer *writer)
     put(writer, "\r\n", 2);
     writer->in_row = false;
 }
+
+void csv_reply(struct call *call, const struct csv_writer *writer)
+{
+    if (writer->failed) {
+        call_reply_engine_status(call, STATUS_NO_MEMORY);
+        return;
+    }
+    call_reply_text(call, 200, "text/csv; charset=utf-8", bytes_of(writer->text, writer->size));
+}

@@ -4,9 +4,8 @@
 #ifndef ASSAY_API_CSV_H
 #define ASSAY_API_CSV_H
 
+#include "api/http.h"
 #include "api/json.h"
-
-#define CSV_CONTENT_TYPE "text/csv; charset=utf-8; header=present"
 
 /* Grows in the arena; `failed` stays set when memory is out. */
 struct csv_writer {
@@ -27,5 +26,7 @@ void csv_uint(struct csv_writer *writer, uint64_t value);
 void csv_bool(struct csv_writer *writer, bool value);
 void csv_empty(struct csv_writer *writer);
 void csv_end_row(struct csv_writer *writer);
+/* Replies with the table: 200, or 500 where memory is out. */
+void csv_reply(struct call *call, const struct csv_writer *writer);
 
 #endif

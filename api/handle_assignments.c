@@ -1,7 +1,7 @@
 /* handle_assignments.c: which variant a user gets: one user, many users, many experiments; and who is in which. */
-#include <stdio.h>
 
 #include "api/assignment_work.h"
+#include "api/csv.h"
 #include "api/handler.h"
 #include "api/routes.h"
 #include "engine/assign.h"
@@ -324,48 +324,24 @@ static void members_as_lines(struct call *call, const struct members_work *work)
     call_reply_text(call, 200, "application/x-ndjson", bytes_of(writer.text, writer.size));
 }
 
-/* A quoted CSV field (RFC 4180). Returns the place behind it. */
-static char *put_field(char *at, struct bytes text)
-{
-    *at++ = '"';
-    for (size_t i = 0; i < text.size; i++) {
-        if (text.data[i] == '"') {
-            *at++ = '"';
-        }
-        *at++ = (char)text.data[i];
-    }
-    *at++ = '"';
-    return at;
-}
-
 static void members_as_csv(struct call *call, const struct members_work *work)
 {
-    static const char head[] = "user_id,variant,assigned_at,experiment_version,forced\r\n";
-    const size_t rest_max = 96; /* quotes, commas, time, version, true or false */
-    size_t size = sizeof(head);
-    for (uint32_t i = 0; i < work->count; i++) {
-        size += 2 * work->members[i].user_id.size + 2 * member_variant(call, work, i)->name.size +
-                rest_max;
-    }
-    char *text = arena_take(&call->arena, size);
-    if (text == NULL) {
-        call_reply_engine_status(call, STATUS_NO_MEMORY);
-        return;
-    }
-    char *at = text + sizeof(head) - 1;
-    memcpy(text, head, sizeof(head) - 1);
+    static const char *const columns[] = {"user_id", "variant", "assigned_at", "experiment_version", "forced"};
+    struct csv_writer writer = csv_writer_in(&call->arena);
+    csv_names(&writer, columns, COUNT_OF(columns));
     for (uint32_t i = 0; i < work->count; i++) {
         const struct assignment_view *stored = &work->members[i].assignment;
         char time[TIMESTAMP_TEXT_SIZE];
         timestamp_format(stored->assigned_at_us, time);
-        at = put_field(at, work->members[i].user_id);
-        *at++ = ',';
-        at = put_field(at, member_variant(call, work, i)->name);
-        at += snprintf(at, rest_max, ",%s,%u,%s\r\n", time, stored->experiment_version,
-                       stored->forced ? "true" : "false");
+        csv_text(&writer, work->members[i].user_id);
+        csv_text(&writer, member_variant(call, work, i)->name);
+        csv_text(&writer, bytes_of_text(time));
+        csv_uint(&writer, stored->experiment_version);
+        csv_bool(&writer, stored->forced);
+        csv_end_row(&writer);
     }
     header_next(call, work);
-    call_reply_text(call, 200, "text/csv; charset=utf-8", bytes_of(text, (size_t)(at - text)));
+    csv_reply(call, &writer);
 }
 
 struct member_format {

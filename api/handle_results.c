@@ -308,17 +308,6 @@ static const struct catalog_experiment *definition_of(struct call *call,
     return at;
 }
 
-static void reply_csv(struct call *call, const struct results *results)
-{
-    struct csv_writer writer = csv_writer_in(&call->arena);
-    results_write_csv(results, &writer);
-    if (writer.failed) {
-        call_reply_engine_status(call, STATUS_NO_MEMORY);
-        return;
-    }
-    call_reply_text(call, 200, CSV_CONTENT_TYPE, bytes_of(writer.text, writer.size));
-}
-
 static void results_reply(struct call *call, const struct results_request *request)
 {
     const struct catalog_experiment *definition = definition_of(call, request);
@@ -350,7 +339,9 @@ static void results_reply(struct call *call, const struct results_request *reque
         return;
     }
     if (request->as_csv) {
-        reply_csv(call, &results);
+        struct csv_writer table = csv_writer_in(&call->arena);
+        results_write_csv(&results, &table);
+        csv_reply(call, &table);
         return;
     }
     struct json_writer writer = json_writer_in(&call->arena);
