@@ -1,5 +1,4 @@
 /* handle_assignments.c: which variant a user gets: one user, many users, many experiments; and who is in which. */
-
 #include "api/assignment_work.h"
 #include "api/csv.h"
 #include "api/handler.h"

@@ -1,5 +1,5 @@
-/* results.h: from the exact sums of an experiment to what they mean, as plain values, and then as JSON or CSV. Pure: no engine, no
- * clock; the same question gives the same answer.
+/* results.h: from the exact sums of an experiment to what they mean, as plain values, and then as JSON or CSV. Pure: no
+ * engine, no clock; the same question gives the same answer.
  *
  * Verdict      is about the first metric: the comparison with the least p-value of the chosen test, after the correction
  *              over the family of all metrics and treatments asked for. A sample-ratio mismatch withholds it.
