@@ -23,6 +23,7 @@ struct command {
     enum exit_code (*run)(const struct command *command, int count, char **arguments);
 };
 
+extern const struct command command_backup;
 extern const struct command command_demo;
 extern const struct command command_dump;
 extern const struct command command_import;

@@ -3,94 +3,17 @@
  *
  * Sealed segments never change, so they are linked where the filesystem can; the last one is always copied, because a server
  * goes on writing to it. The store is written anew from what the replay gave. */
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/store.h"
 #include "engine/timestamp.h"
+#include "tools/files.h"
 #include "tools/offline.h"
 #include "tools/options.h"
 #include "tools/replay_send.h"
-
-#define COPY_SIZE ((size_t)1024 * 1024)
-
-/* ---- files ---- */
-
-static enum status path_error(struct error *error, const char *verb, const char *path)
-{
-    const int cause = errno;
-    return error_set(error, cause == ENOSPC || cause == EDQUOT ? STATUS_NO_SPACE : STATUS_IO,
-                     "cannot %s %s: %s", verb, path, strerrordesc_np(cause));
-}
-
-static bool copy_bytes(int from, int to)
-{
-    char *buffer = malloc(COPY_SIZE);
-    bool is_good = buffer != NULL;
-    ssize_t size = 1;
-    while (is_good && size > 0) {
-        size = read(from, buffer, COPY_SIZE);
-        is_good = size >= 0;
-        for (ssize_t done = 0; is_good && done < size;) {
-            const ssize_t written = write(to, buffer + done, (size_t)(size - done));
-            is_good = written > 0;
-            done += is_good ? written : 0;
-        }
-    }
-    free(buffer);
-    return is_good && fsync(to) == 0;
-}
-
-static enum status file_copy(const char *source, const char *target, mode_t mode,
-                             struct error *error)
-{
-    const int from = open(source, O_RDONLY | O_CLOEXEC);
-    if (from < 0) {
-        return path_error(error, "read", source);
-    }
-    const int to = open(target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
-    const bool is_copied = to >= 0 && copy_bytes(from, to);
-    const enum status status = is_copied ? STATUS_OK : path_error(error, "write", target);
-    (void)close(from);
-    if (to >= 0) {
-        (void)close(to);
-    }
-    return status;
-}
-
-static enum status directory_sync(const char *path, struct error *error)
-{
-    const int file = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const bool is_synced = file >= 0 && fsync(file) == 0;
-    const enum status status = is_synced ? STATUS_OK : path_error(error, "sync", path);
-    if (file >= 0) {
-        (void)close(file);
-    }
-    return status;
-}
-
-/* Missing, or there and empty. */
-static enum status target_check(const char *path, struct error *error)
-{
-    DIR *directory = opendir(path);
-    if (directory == NULL) {
-        return errno == ENOENT ? STATUS_OK : path_error(error, "use", path);
-    }
-    bool is_empty = true;
-    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
-        is_empty =
-            is_empty && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0);
-    }
-    (void)closedir(directory);
-    return is_empty ? STATUS_OK
-                    : error_set(error, STATUS_EXISTS, "%s is not empty: --to takes a new directory",
-                                path);
-}
 
 /* ---- the new directory ---- */
 
@@ -100,7 +23,7 @@ static enum status segment_place(const char *source, const char *target, bool is
     if (!is_last && link(source, target) == 0) {
         return STATUS_OK;
     }
-    return file_copy(source, target, 0600, error);
+    return file_copy(source, target, FILE_WHOLE, error);
 }
 
 static enum status log_place(const struct offline *offline, const char *target, struct error *error)
@@ -143,17 +66,6 @@ static enum status store_place(struct state *state, const char *target, struct e
     return status;
 }
 
-/* The tokens are in the log, so the same secret opens the new directory. */
-static enum status token_place(const struct offline *offline, const char *target,
-                               struct error *error)
-{
-    char from[OFFLINE_PATH + 16];
-    char to[OFFLINE_PATH + 16];
-    (void)snprintf(from, sizeof(from), "%s/admin-token", offline->path);
-    (void)snprintf(to, sizeof(to), "%s/admin-token", target);
-    return access(from, R_OK) == 0 ? file_copy(from, to, 0600, error) : STATUS_OK;
-}
-
 static enum status target_make(const struct offline *offline, struct state *state,
                                const char *target, struct error *error)
 {
@@ -165,7 +77,7 @@ static enum status target_make(const struct offline *offline, struct state *stat
         status = store_place(state, target, error);
     }
     if (status == STATUS_OK) {
-        status = token_place(offline, target, error);
+        status = token_copy(offline->path, target, error);
     }
     if (status == STATUS_OK) {
         status = directory_sync(target, error);
@@ -194,7 +106,7 @@ static enum exit_code replay_run(const char *source, const char *target)
     struct error error = {""};
     struct offline *offline = NULL;
     struct state *state = NULL;
-    enum status status = target_check(target, &error);
+    enum status status = directory_check_free(target, &error);
     if (status == STATUS_OK && strlen(target) >= OFFLINE_PATH) {
         status = error_set(&error, STATUS_INVALID, "--to: the path is too long");
     }

@@ -106,8 +106,7 @@ static enum status paths_set(struct offline *offline, const char *path, struct e
     return STATUS_OK;
 }
 
-/* The lock file is made where it is missing: not in a directory that is none of ours. */
-static enum status directory_lock(struct offline *offline, struct error *error)
+static enum status directory_open(struct offline *offline, struct error *error)
 {
     char log[OFFLINE_PATH + sizeof(OFFLINE_LOG) + 1];
     (void)snprintf(log, sizeof(log), "%s/" OFFLINE_LOG, offline->path);
@@ -116,11 +115,13 @@ static enum status directory_lock(struct offline *offline, struct error *error)
                          "%s: %s; --data takes the directory that was given to assayd", log,
                          strerrordesc_np(errno));
     }
-    enum status status = io_open(IO_BACKEND_SYNC, offline->path, error, &offline->io);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    status = offline->io->operations->lock(offline->io, "lock");
+    return io_open(IO_BACKEND_SYNC, offline->path, error, &offline->io);
+}
+
+/* The lock file is made where it is missing: not in a directory that is none of ours. */
+static enum status directory_lock(struct offline *offline, struct error *error)
+{
+    const enum status status = offline->io->operations->lock(offline->io, "lock");
     if (status == STATUS_LOCKED) {
         return error_set(error, status, "%s is in use by a running server: stop it first",
                          offline->path);
@@ -130,7 +131,7 @@ static enum status directory_lock(struct offline *offline, struct error *error)
                : error_set(error, status, "cannot lock %s: %s", offline->path, status_name(status));
 }
 
-enum status offline_open(const char *path, struct error *error, struct offline **out_offline)
+static enum status open_with(const char *path, bool is_locked, struct error *error, struct offline **out_offline)
 {
     struct offline *offline = calloc(1, sizeof(*offline));
     if (offline == NULL) {
@@ -138,6 +139,9 @@ enum status offline_open(const char *path, struct error *error, struct offline *
     }
     enum status status = paths_set(offline, path, error);
     if (status == STATUS_OK) {
+        status = directory_open(offline, error);
+    }
+    if (status == STATUS_OK && is_locked) {
         status = directory_lock(offline, error);
     }
     if (status == STATUS_OK) {
@@ -152,6 +156,16 @@ enum status offline_open(const char *path, struct error *error, struct offline *
     }
     *out_offline = offline;
     return STATUS_OK;
+}
+
+enum status offline_open(const char *path, struct error *error, struct offline **out_offline)
+{
+    return open_with(path, true, error, out_offline);
+}
+
+enum status offline_open_shared(const char *path, struct error *error, struct offline **out_offline)
+{
+    return open_with(path, false, error, out_offline);
 }
 
 void offline_close(struct offline *offline)

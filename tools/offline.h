@@ -31,6 +31,8 @@ struct offline {
 /* STATUS_LOCKED while a server uses the directory; STATUS_NOT_FOUND where there is no log in it. */
 MUST_USE enum status offline_open(const char *path, struct error *error,
                                   struct offline **out_offline);
+/* The same without the lock, also while a server writes to it: of the log what is there now can be read, nothing else. */
+MUST_USE enum status offline_open_shared(const char *path, struct error *error, struct offline **out_offline);
 void offline_close(struct offline *offline); /* NULL is fine */
 
 /* An empty state of this store. It must not outlive `offline`. */
