@@ -26,6 +26,8 @@ static const struct query_row queries[] = {
      {"start_date", "end_date", "metrics", "group_by", "confidence_level", "test", "correction", "format"}},
     {HTTP_GET, "/power", {"baseline", "mde", "power", "alpha", "variants", "std_dev", "users_per_day"}},
     {HTTP_GET, "/metric-definitions", {"archived", "limit", "cursor"}},
+    {HTTP_GET, "/tokens", {"limit", "cursor"}},
+    {HTTP_GET, "/audit", {"limit", "cursor"}},
 };
 
 static const char *const method_names[] = {

@@ -68,6 +68,9 @@ const struct route routes[] = {
     {HTTP_DELETE, "/tokens/{id}", SCOPE_ADMIN, false, true, handle_token_revoke,
      "Revoke a token."},
 
+    {HTTP_GET, "/audit", SCOPE_ADMIN, false, false, handle_audit,
+     "Who changed which experiment, metric or token, and when."},
+
     {HTTP_GET, "/healthz", 0, true, false, handle_health,
      "Is the process up?"},
     {HTTP_GET, "/readyz", 0, true, false, handle_ready,

@@ -77,6 +77,7 @@ void handle_power_get(struct call *call);
 void handle_token_create(struct call *call);
 void handle_token_list(struct call *call);
 void handle_token_revoke(struct call *call);
+void handle_audit(struct call *call);
 void handle_health(struct call *call);
 void handle_ready(struct call *call);
 void handle_prometheus(struct call *call);

@@ -682,6 +682,19 @@ uint32_t state_list_members(const struct state *state, uint32_t experiment_index
     return count;
 }
 
+uint32_t state_list_definitions(const struct state *state, uint64_t cursor, struct record *records, uint32_t limit)
+{
+    uint32_t count = 0;
+    for (uint64_t at = cursor; at < state->definition_count && count < limit; at++) {
+        const struct applied_definition *definition = &state->definitions[at];
+        records[count++] = (struct record){.lsn = definition->lsn,
+                                           .kind = definition->kind,
+                                           .version = definition->version,
+                                           .payload = definition->payload};
+    }
+    return count;
+}
+
 uint64_t state_variant_users(const struct state *state, uint32_t experiment_index, uint32_t variant)
 {
     const struct arm *arm = rollup_arm(&state->rollup, experiment_index, variant);

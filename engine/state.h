@@ -84,6 +84,9 @@ struct member {
 
 uint32_t state_list_members(const struct state *state, uint32_t experiment_index, uint32_t variant, uint64_t cursor,
                             struct member *members, uint32_t limit, uint64_t *out_cursor);
+/* Definitions as they were applied, in the order of the log: at most `limit` from the cursor-th on. Returns how many; more
+ * follow where it is `limit`. The payloads live as long as the state. */
+uint32_t state_list_definitions(const struct state *state, uint64_t cursor, struct record *records, uint32_t limit);
 /* Users of a variant, all days. */
 uint64_t state_variant_users(const struct state *state, uint32_t experiment_index, uint32_t variant);
 
