@@ -4,6 +4,7 @@
  * one up to its last whole block, are the log as it was at one moment. The copy is read back whole before it gets its name. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,6 +23,8 @@ struct backup {
     uint64_t end_lsn; /* first lsn that is not in the copy */
     uint64_t records;
     struct progress progress;
+    char from[SEGMENT_PATH]; /* of the segment at hand */
+    char to[SEGMENT_PATH];
 };
 
 /* Where the last whole block of the last segment ends, in bytes. */
@@ -60,12 +63,10 @@ static enum status segments_copy(struct backup *backup)
     progress_begin(&backup->progress, "copying", "segments", source->segment_count);
     for (uint32_t i = 0; i < source->segment_count && status == STATUS_OK; i++) {
         char name[SEGMENT_NAME_SIZE];
-        char from[SEGMENT_PATH];
-        char to[SEGMENT_PATH];
         segment_name(source->segments[i], name);
-        (void)snprintf(from, sizeof(from), "%s/" OFFLINE_LOG "/%s", source->path, name);
-        (void)snprintf(to, sizeof(to), "%s/" OFFLINE_LOG "/%s", backup->partial, name);
-        status = file_copy(from, to, i + 1 == source->segment_count ? end : FILE_WHOLE, backup->error);
+        (void)snprintf(backup->from, sizeof(backup->from), "%s/" OFFLINE_LOG "/%s", source->path, name);
+        (void)snprintf(backup->to, sizeof(backup->to), "%s/" OFFLINE_LOG "/%s", backup->partial, name);
+        status = file_copy(backup->from, backup->to, i + 1 == source->segment_count ? end : FILE_WHOLE, backup->error);
         progress_show(&backup->progress, i + 1);
     }
     progress_end(&backup->progress, source->segment_count);
@@ -144,31 +145,37 @@ static enum status parent_sync(const struct backup *backup)
 static enum exit_code backup_run(const char *source, char *target)
 {
     struct error error = {""};
-    struct backup backup = {.target = target, .error = &error};
+    struct backup *backup = calloc(1, sizeof(*backup));
+    if (backup == NULL) {
+        return complain(EXIT_CANNOT, "out of memory");
+    }
+    backup->target = target;
+    backup->error = &error;
     size_t size = strlen(target);
     while (size > 1 && target[size - 1] == '/') {
         target[--size] = '\0';
     }
     enum status status = directory_check_free(target, &error);
-    const int written = snprintf(backup.partial, sizeof(backup.partial), "%s" PARTIAL, target);
-    if (status == STATUS_OK && written >= (int)sizeof(backup.partial)) {
+    const int written = snprintf(backup->partial, sizeof(backup->partial), "%s" PARTIAL, target);
+    if (status == STATUS_OK && written >= (int)sizeof(backup->partial)) {
         status = error_set(&error, STATUS_INVALID, "--to: the path is too long");
     }
     if (status == STATUS_OK) {
-        status = offline_open_shared(source, &error, &backup.source);
+        status = offline_open_shared(source, &error, &backup->source);
     }
     if (status == STATUS_OK) {
-        status = copy_make(&backup);
+        status = copy_make(backup);
     }
     if (status == STATUS_OK) {
-        status = parent_sync(&backup);
+        status = parent_sync(backup);
     }
     if (status == STATUS_OK) {
         char number[2][NUMBER_TEXT_SIZE];
         (void)printf("%s holds the log of %s below lsn %s: %s records, read back and whole\n", target, source,
-                     number_text(backup.end_lsn, number[0]), number_text(backup.records, number[1]));
+                     number_text(backup->end_lsn, number[0]), number_text(backup->records, number[1]));
     }
-    offline_close(backup.source);
+    offline_close(backup->source);
+    free(backup);
     return status == STATUS_OK ? EXIT_GOOD : complain(offline_exit(status), "%s", error.text);
 }
 
