@@ -4,7 +4,7 @@
 #include "api/routes.h"
 #include "engine/limits.h"
 
-/* The titles of RFC 9110, and of RFC 4918 for 507. */
+/* The titles of RFC 9110. */
 struct status_title {
     int status;
     const char *title;
@@ -31,7 +31,6 @@ static const struct status_title titles[] = {
     {431, "Request Header Fields Too Large"},
     {500, "Internal Server Error"          },
     {503, "Service Unavailable"            },
-    {507, "Insufficient Storage"           },
 };
 
 const char *http_reason(int status)
@@ -219,8 +218,8 @@ static const struct engine_problem engine_problems[] = {
      "the server has more work than it may queue; nothing was stored"},
     {STATUS_UNAVAILABLE, 503, "storage_failed", "5",
      "the storage failed or is closing; this request may or may not have been stored"},
-    {STATUS_NO_SPACE, 507, "disk_full", NULL,
-     "the server's disk is full; nothing was stored"},
+    {STATUS_NO_SPACE, 503, "disk_full", "5",
+     "the server's disk is full; nothing was stored. It goes on by itself once there is room"},
     {STATUS_TOO_LARGE, 413, "too_large", NULL,
      "the request's records are beyond what one commit may hold"},
 };

@@ -40,10 +40,14 @@ static bool head_check(struct call *call, const struct call_input *input)
 
 static bool engine_check(struct call *call, const struct route *route)
 {
-    if (!route->is_write || engine_can_write(call->engine)) {
+    if (!route->is_write || engine_admit_write(call->engine)) {
         return true;
     }
     atomic_fetch_add_explicit(&call->api->overload_refused, 1, memory_order_relaxed);
+    if (engine_healthy(call->engine) && engine_disk_full(call->engine)) {
+        call_reply_engine_status(call, STATUS_NO_SPACE);
+        return false;
+    }
     call_header(call, "retry-after", "1");
     if (engine_healthy(call->engine)) {
         call_reply_problem(call, 503, "overloaded",

@@ -21,7 +21,9 @@ void handle_ready(struct call *call)
         return;
     }
     call_header(call, "retry-after", "1");
-    call_reply_problem(call, 503, "not_ready", "writes cannot be acknowledged now");
+    call_reply_problem(call, 503, "not_ready", "%s",
+                       engine_disk_full(call->engine) ? "the disk is full: writes are refused until there is room"
+                                                      : "writes cannot be acknowledged now");
 }
 
 /* Everything there is to count, read once. */

@@ -144,7 +144,7 @@ void call_reply_field_errors(struct call *call, int status, const char *code, co
                              const char *detail);
 /* The same for a body that is no JSON: names the byte offset. */
 void call_reply_json_fault(struct call *call, const struct json_reader *reader);
-/* The problem that fits a failed engine submission or commit: 503 with Retry-After, 507, ... */
+/* The problem that fits a failed engine submission or commit: 503 with Retry-After, 413, ... */
 void call_reply_engine_status(struct call *call, enum status status);
 
 /* Hands call->request to the engine; `continuation` runs on this loop when it is done. Where the engine refuses, the

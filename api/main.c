@@ -434,7 +434,13 @@ static void signals_take(sigset_t *out_signals)
 static bool wait_for_end(const struct engine *engine, const sigset_t *signals)
 {
     const struct timespec pause = {.tv_nsec = WATCH_NS};
+    bool is_full = false;
     while (engine_healthy(engine)) {
+        if (engine_disk_full(engine) != is_full) {
+            is_full = !is_full;
+            trace(is_full ? "the disk is full: writes are refused, reads go on; make room, and writes go on too"
+                          : "there is room on the disk again: writes go on");
+        }
         const int number = sigtimedwait(signals, NULL, &pause);
         if (number > 0) {
             trace("%s: finishing what is in flight; once more to end at once",

@@ -28,6 +28,7 @@
 #define STORE_DIRECTORY "store"
 #define PATH_SIZE       4096
 #define IDLE_WAIT_US    200000
+#define DISK_PROBE_US 1000000 /* a full disk is tried again so often, by a write of a client's */
 
 struct engine_port {
     struct inbox inbox;
@@ -65,7 +66,8 @@ struct engine {
     struct inbox applies;
     _Atomic bool stopping;
     _Atomic bool healthy;
-    _Atomic bool disk_full;
+    _Atomic bool disk_full;       /* the last write found no room */
+    _Atomic int64_t disk_probe_us; /* while it is: from then on a write may try again */
     _Atomic uint64_t commits_queued;
     _Atomic uint64_t commit_bytes_queued;
     _Atomic uint64_t durable_lsn;
@@ -184,6 +186,7 @@ static void committer_take_message(struct engine *engine, struct message *messag
     }
     engine->preparing = false;
     event_log_prepared(engine->log);
+    atomic_store_explicit(&engine->disk_full, false, memory_order_relaxed); /* there was room for a whole segment */
 }
 
 static void committer_take_inbox(struct engine *engine)
@@ -241,6 +244,7 @@ static void committer_turn(struct engine *engine)
     }
     if (status == STATUS_OK && done) {
         const bool no_room = block.commits != NULL && block.commits->status == STATUS_NO_SPACE;
+        atomic_store_explicit(&engine->disk_probe_us, engine_now_us(engine) + DISK_PROBE_US, memory_order_relaxed);
         atomic_store_explicit(&engine->disk_full, no_room, memory_order_relaxed);
         if (block.end_lsn != block.first_lsn) {
             committer_count_block(engine, &block, started_us);
@@ -865,12 +869,34 @@ bool engine_healthy(const struct engine *engine)
     return atomic_load_explicit(&engine->healthy, memory_order_relaxed);
 }
 
-bool engine_can_write(const struct engine *engine)
+bool engine_disk_full(const struct engine *engine)
+{
+    return atomic_load_explicit(&engine->disk_full, memory_order_relaxed);
+}
+
+static bool takes_more(const struct engine *engine)
 {
     return engine_healthy(engine) && !atomic_load_explicit(&engine->stopping, memory_order_relaxed) &&
-           !atomic_load_explicit(&engine->disk_full, memory_order_relaxed) &&
            atomic_load_explicit(&engine->commits_queued, memory_order_relaxed) < LIMIT_COMMITS_QUEUED &&
            atomic_load_explicit(&engine->commit_bytes_queued, memory_order_relaxed) < LIMIT_COMMIT_BYTES_QUEUED;
+}
+
+bool engine_can_write(const struct engine *engine)
+{
+    return takes_more(engine) && !engine_disk_full(engine);
+}
+
+bool engine_admit_write(struct engine *engine)
+{
+    if (!takes_more(engine)) {
+        return false;
+    }
+    if (!engine_disk_full(engine)) {
+        return true;
+    }
+    const int64_t now_us = engine_now_us(engine);
+    int64_t probe_us = atomic_load_explicit(&engine->disk_probe_us, memory_order_relaxed);
+    return now_us >= probe_us && atomic_compare_exchange_strong(&engine->disk_probe_us, &probe_us, now_us + DISK_PROBE_US);
 }
 
 int64_t engine_now_us(const struct engine *engine)

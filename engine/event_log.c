@@ -199,6 +199,7 @@ enum status event_log_prepare(struct io *io, const char *directory, uint64_t seg
 void event_log_prepared(struct event_log *log)
 {
     log->prepared = true;
+    log->roll_again_us = 0; /* there is room: no need to wait any longer */
 }
 
 bool event_log_wants_segment(const struct event_log *log)

@@ -405,7 +405,7 @@ Test(api_call, engine_failures_have_their_answers)
     static const struct engine_answer answers[] = {
         {STATUS_BUSY,        503, "overloaded",     "1" },
         {STATUS_UNAVAILABLE, 503, "storage_failed", "5" },
-        {STATUS_NO_SPACE,    507, "disk_full",      NULL},
+        {STATUS_NO_SPACE,    503, "disk_full",      "5" },
         {STATUS_TOO_LARGE,   413, "too_large",      NULL},
         {STATUS_NO_MEMORY,   500, "internal",       NULL},
         {STATUS_DAMAGED,     500, "internal",       NULL},
@@ -437,7 +437,7 @@ Test(api_call, openfeature_clients_see_few_statuses_whatever_failed)
     static const struct engine_answer answers[] = {
         {STATUS_BUSY,        429, "GENERAL",     "1" },
         {STATUS_UNAVAILABLE, 500, "GENERAL",     "5" },
-        {STATUS_NO_SPACE,    500, "GENERAL",     NULL},
+        {STATUS_NO_SPACE,    500, "GENERAL",     "5" },
         {STATUS_TOO_LARGE,   400, "PARSE_ERROR", NULL},
         {STATUS_NO_MEMORY,   500, "GENERAL",     NULL},
     };

@@ -1,0 +1,125 @@
+"""A disk that fills up, for real: a small filesystem of its own. Writes stop with 503, reads go on, nothing that was
+acknowledged is lost, and writes go on by themselves when there is room; over kill -9 and restarts too.
+
+Needs the right to mount (root); skipped where that is not given.
+"""
+import subprocess
+
+import pytest
+from conftest import Server, check_problem, run_tool, variant_of, wait_until
+
+MIB = 1 << 20
+EVENTS = 500
+PADDING = "x" * 1500  # of one event: a segment of 64 MiB is full after some 85 requests
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A mounted filesystem of 200 MiB; grow() makes it larger."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", place], capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small filesystem is not allowed here")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture
+def server(disk):
+    (disk / "server").mkdir()
+    made = Server(disk / "server")
+    made.trace_path = disk.parent / "trace.txt"
+    yield made.start()
+    if made.process is not None:
+        made.kill()
+
+
+def grow(disk):
+    subprocess.run(["mount", "-o", "remount,size=600m", disk], check=True)
+
+
+def take_all_room(disk):
+    """Not a byte is left."""
+    with pytest.raises(OSError), open(disk / "filler", "wb", buffering=0) as file:
+        while True:
+            file.write(b"\0" * MIB)
+
+
+class Sender:
+    """Sends purchases of one unit and knows what was acknowledged."""
+
+    def __init__(self, server):
+        self.server = server
+        self.experiment = server.make_experiment("Filling", metrics=["revenue"])
+        server.force(self.experiment, [("u", "control", "2026-01-01T00:00:00Z")])
+        self.batch = 0
+        self.acknowledged = 0
+
+    def events(self, batch):
+        return [{"event_id": f"{batch}-{i}", "user_id": "u", "event_type": "purchase", "timestamp": "2026-01-01T10:00:00Z",
+                 "properties": {"amount": 1, "padding": PADDING}} for i in range(EVENTS)]
+
+    def send(self):
+        answer = self.server.request("POST", "/events", self.events(self.batch))
+        if answer.status == 202:
+            self.batch += 1
+            self.acknowledged += EVENTS
+        else:
+            check_problem(answer, 503, "disk_full")
+            assert int(answer.headers["Retry-After"]) >= 1
+        return answer.status == 202
+
+    def fill(self):
+        for _ in range(1000):
+            if not self.send():
+                return
+        raise AssertionError("the disk does not fill up")
+
+    def check(self):
+        """All that was acknowledged is counted, and nothing else."""
+        results = self.server.results(self.experiment, "?metrics=revenue")
+        assert variant_of(results, "control")["metrics"]["revenue"]["count"] == self.acknowledged
+
+
+def test_writes_stop_and_go_on(server, disk):
+    sender = Sender(server)
+    sender.fill()
+    take_all_room(disk)
+    problem = check_problem(server.request("GET", "/readyz", token=None), 503, "not_ready")
+    assert "disk is full" in problem["detail"]
+    assert server.request("GET", "/healthz", token=None).status == 200
+    sender.check()
+    known = server.get(f"/experiments/{sender.experiment['id']}/assignment/u")
+    assert known.status == 200 and known.json["variant"] == "control"
+    assert not sender.send()
+    wait_until(lambda: "the disk is full" in server.trace(), "the trace says that the disk is full")
+
+    (disk / "filler").unlink()
+    grow(disk)
+    wait_until(lambda: server.request("GET", "/readyz", token=None).status == 200, "it is ready again, without any write")
+    assert sender.send()
+    wait_until(lambda: "there is room on the disk again" in server.trace(), "the trace says that there is room")
+    sender.check()
+    server.stop()
+    assert run_tool("verify", "--data", server.data).returncode == 0
+
+
+def test_kill_and_restart_while_full(server, disk):
+    """It starts without a byte to spare, answers what it knows, and takes writes once there is room."""
+    sender = Sender(server)
+    sender.fill()
+    take_all_room(disk)
+    server.kill()
+    server.start()
+    sender.check()
+    sender.fill()  # the refused request may have left room for smaller ones; then it is full for good
+    sender.check()
+    server.kill()
+    server.start()
+    sender.check()
+    (disk / "filler").unlink()
+    grow(disk)
+    wait_until(sender.send, "writes go on")
+    sender.check()
+    server.stop()
+    assert run_tool("verify", "--data", server.data).returncode == 0
