@@ -490,8 +490,9 @@ static enum exit_code serve(const struct options *options, struct engine *engine
                  is_six ? "]" : "", server_port(server));
     (void)fflush(stdout);
     if (!wait_for_end(engine, signals)) {
-        trace("the storage failed: nothing more can be acknowledged; ending, a restart verifies "
-              "the log");
+        trace("the storage failed: %s; nothing more can be acknowledged; ending, a restart verifies "
+              "the log",
+              engine_failure(engine));
         server_stop(server, FAILED_DRAIN_US);
         _exit(EXIT_DAMAGE); /* closing the engine would write to what has failed */
     }

@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/home.h"
 #include "engine/replay.h"
 #include "engine/store.h"
 #include "engine/timestamp.h"
@@ -28,7 +29,8 @@
 #define STORE_DIRECTORY "store"
 #define PATH_SIZE       4096
 #define IDLE_WAIT_US    200000
-#define DISK_PROBE_US 1000000 /* a full disk is tried again so often, by a write of a client's */
+#define DISK_PROBE_US   1000000 /* a full disk is tried again so often, by a write of a client's */
+#define HOME_LOOK_US    1000    /* no oftener does the committer look whether its files are still there */
 
 struct engine_port {
     struct inbox inbox;
@@ -60,6 +62,9 @@ struct engine {
     const char *io_name;
     struct log_history history;
     struct event_log_recovery recovery;
+    struct home home; /* the committer's */
+    int64_t home_looked_us;
+    struct error failure; /* set before healthy becomes false */
 
     /* Any thread. */
     struct inbox commits;
@@ -228,9 +233,39 @@ static void committer_count_block(struct engine *engine, const struct durable_bl
     }
 }
 
+/* The first cause stays. */
+static void engine_fail(struct engine *engine, const char *why)
+{
+    if (atomic_load(&engine->healthy)) {
+        (void)error_set(&engine->failure, STATUS_IO, "%s", why);
+        atomic_store(&engine->healthy, false);
+    }
+}
+
+static void committer_check(struct engine *engine)
+{
+    if (!event_log_healthy(engine->log)) {
+        engine_fail(engine, event_log_failure(engine->log));
+    }
+}
+
+static void committer_look(struct engine *engine)
+{
+    const int64_t now_us = engine->io->operations->now_us(engine->io);
+    if (now_us - engine->home_looked_us >= 0 && now_us - engine->home_looked_us < HOME_LOOK_US) {
+        return;
+    }
+    engine->home_looked_us = now_us;
+    if (!home_is_there(&engine->home, event_log_segment_path(engine->log))) {
+        event_log_fail(engine->log, "the files of the data directory were removed, or its disk was taken away");
+        committer_check(engine);
+    }
+}
+
 static void committer_turn(struct engine *engine)
 {
     committer_take_inbox(engine);
+    committer_look(engine);
     if (!event_log_busy(engine->log)) {
         inbox_wait(&engine->commits, IDLE_WAIT_US);
         return;
@@ -239,9 +274,7 @@ static void committer_turn(struct engine *engine)
     struct durable_block block;
     bool done = false;
     const enum status status = event_log_poll(engine->log, IDLE_WAIT_US, &done, &block);
-    if (!event_log_healthy(engine->log)) {
-        atomic_store(&engine->healthy, false);
-    }
+    committer_check(engine);
     if (status == STATUS_OK && done) {
         const bool no_room = block.commits != NULL && block.commits->status == STATUS_NO_SPACE;
         atomic_store_explicit(&engine->disk_probe_us, engine_now_us(engine) + DISK_PROBE_US, memory_order_relaxed);
@@ -269,6 +302,10 @@ static enum status committer_open(struct engine *engine, struct error *error)
         return error_set(error, status, "%s: %s", engine->directory,
                          status == STATUS_LOCKED ? "another assayd is using this directory"
                                                  : "cannot write the lock file");
+    }
+    status = home_remember(engine->directory, LOCK_FILE, &engine->home, error);
+    if (status != STATUS_OK) {
+        return status;
     }
     struct error store_error;
     status = store_probe(engine->store_path, &store_error);
@@ -640,18 +677,6 @@ static enum status threads_start(struct engine *engine, struct error *error)
     return all ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "cannot start a thread");
 }
 
-static enum status directory_make(const char *directory, struct error *error)
-{
-    if (mkdir(directory, 0700) != 0 && errno != EEXIST) {
-        return error_set(error, STATUS_IO, "%s: cannot make the data directory: %s", directory, strerrordesc_np(errno));
-    }
-    if (access(directory, R_OK | W_OK | X_OK) != 0) {
-        return error_set(error, STATUS_IO, "%s: no permission to use this data directory: %s", directory,
-                         strerrordesc_np(errno));
-    }
-    return STATUS_OK;
-}
-
 static enum status engine_make(const struct engine_options *options, struct error *error, struct engine **out_engine)
 {
     struct engine *engine = calloc(1, sizeof(*engine));
@@ -684,7 +709,7 @@ enum status engine_open(const struct engine_options *options, struct error *erro
 {
     struct engine *engine = NULL;
     struct engine_info info = {0};
-    enum status status = directory_make(options->directory, error);
+    enum status status = home_make(options->directory, error);
     if (status == STATUS_OK) {
         status = engine_make(options, error, &engine);
     }
@@ -867,6 +892,11 @@ bool engine_find_assignment(const struct engine *engine, uint32_t experiment_ind
 bool engine_healthy(const struct engine *engine)
 {
     return atomic_load_explicit(&engine->healthy, memory_order_relaxed);
+}
+
+const char *engine_failure(const struct engine *engine)
+{
+    return atomic_load(&engine->healthy) ? NULL : engine->failure.text;
 }
 
 bool engine_disk_full(const struct engine *engine)

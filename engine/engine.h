@@ -86,6 +86,8 @@ bool engine_find_assignment(const struct engine *engine, uint32_t experiment_ind
                             struct assignment_view *out_assignment);
 
 bool engine_healthy(const struct engine *engine);
+/* Why it is not, for a person; NULL while it is. */
+const char *engine_failure(const struct engine *engine);
 /* False where writes would be refused now: poisoned, full disk, or full queues. */
 bool engine_can_write(const struct engine *engine);
 /* May this write be submitted? As engine_can_write(), but of a full disk one write a second is let through: the try that finds

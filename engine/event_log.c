@@ -146,15 +146,28 @@ static void log_move(struct event_log *log, enum log_state state)
     log->state = state;
 }
 
-/* Gives up for good. Everything in flight or queued goes back as unavailable. */
+/* Gives up for good, with log->failure set. Everything in flight or queued goes back as unavailable. */
+static void log_give_up(struct event_log *log)
+{
+    log_move(log, LOG_POISONED);
+    commit_list_fail(log, &log->flight, STATUS_UNAVAILABLE);
+    commit_list_fail(log, &log->queue, STATUS_UNAVAILABLE);
+}
+
 static enum status log_poison(struct event_log *log, enum status status, const char *verb,
                               const char *path)
 {
     (void)log_trouble(&log->failure, log->io, status, verb, path);
-    log_move(log, LOG_POISONED);
-    commit_list_fail(log, &log->flight, STATUS_UNAVAILABLE);
-    commit_list_fail(log, &log->queue, STATUS_UNAVAILABLE);
+    log_give_up(log);
     return STATUS_UNAVAILABLE;
+}
+
+void event_log_fail(struct event_log *log, const char *why)
+{
+    if (log->state != LOG_POISONED) {
+        (void)error_set(&log->failure, STATUS_IO, "%s", why);
+        log_give_up(log);
+    }
 }
 
 /* A full disk is survived; whatever else went wrong with our own files is not. */
@@ -628,6 +641,11 @@ bool event_log_busy(const struct event_log *log)
 bool event_log_healthy(const struct event_log *log)
 {
     return log->state != LOG_POISONED;
+}
+
+const char *event_log_segment_path(const struct event_log *log)
+{
+    return log->file >= 0 ? log->path.text : NULL;
 }
 
 const char *event_log_failure(const struct event_log *log)

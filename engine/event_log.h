@@ -89,6 +89,11 @@ bool event_log_busy(const struct event_log *log);
 bool event_log_healthy(const struct event_log *log);
 /* Why it is poisoned, for a person; NULL while it is not. */
 const char *event_log_failure(const struct event_log *log);
+/* Poisons the log: its owner knows of a failure that the disk does not tell. What is in flight or queued goes
+ * back as unavailable. Writer thread. */
+void event_log_fail(struct event_log *log, const char *why);
+/* The open segment's file below the io's root; NULL while there is none. Valid until the next call. */
+const char *event_log_segment_path(const struct event_log *log);
 /* True when a new prepared segment is wanted: call event_log_prepare() soon (and not at once again after it failed). */
 bool event_log_wants_segment(const struct event_log *log);
 

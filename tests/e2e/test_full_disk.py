@@ -1,4 +1,4 @@
-"""A disk that fills up, for real: a small filesystem of its own. Writes stop with 503, reads go on, nothing that was
+"""Disks that fill up or vanish, for real: a small filesystem of its own. Writes stop with 503, reads go on, nothing that was
 acknowledged is lost, and writes go on by themselves when there is room; over kill -9 and restarts too.
 
 Needs the right to mount (root); skipped where that is not given.
@@ -6,7 +6,7 @@ Needs the right to mount (root); skipped where that is not given.
 import subprocess
 
 import pytest
-from conftest import Server, check_problem, run_tool, variant_of, wait_until
+from conftest import BINARIES, Server, check_problem, run_tool, variant_of, wait_until
 
 MIB = 1 << 20
 EVENTS = 500
@@ -123,3 +123,34 @@ def test_kill_and_restart_while_full(server, disk):
     sender.check()
     server.stop()
     assert run_tool("verify", "--data", server.data).returncode == 0
+
+
+@pytest.mark.parametrize("what", ["data", "data/log", "segment", "lock"])
+def test_files_that_are_removed(farm, what):
+    """Removed files take writes as before, and nobody will read them: the server says so and ends, and acknowledges no more."""
+    server = farm.make()
+    events = Sender(server)
+    assert events.send()
+    gone = next((server.data / "log").glob("*.seg")) if what == "segment" else \
+        server.data / "lock" if what == "lock" else server.directory / what
+    subprocess.run(["rm", "-rf", gone], check=True)
+    wait_until(lambda: not server.is_alive(), "the server ends")
+    assert "the files of the data directory were removed" in server.trace()
+    assert server.process.wait() == 1
+
+
+def test_disk_that_is_taken_away(server, disk):
+    """The same for a disk that is unmounted while it is in use."""
+    assert Sender(server).send()
+    subprocess.run(["umount", "-l", disk], check=True)
+    wait_until(lambda: not server.is_alive(), "the server ends")
+    assert "its disk was taken away" in server.trace()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", disk], check=True)  # for the fixture to unmount
+
+
+def test_read_only_disk(disk):
+    """Said at the start, with exit code 3."""
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    done = subprocess.run([BINARIES / "assayd", "--data", disk / "new", "--listen", "127.0.0.1:0"], capture_output=True,
+                          text=True, timeout=20, check=False)
+    assert done.returncode == 3 and "Read-only file system" in done.stderr
