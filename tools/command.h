@@ -28,6 +28,7 @@ extern const struct command command_demo;
 extern const struct command command_dump;
 extern const struct command command_import;
 extern const struct command command_replay;
+extern const struct command command_restore;
 extern const struct command command_results;
 extern const struct command command_token_create;
 extern const struct command command_token_list;

@@ -9,7 +9,7 @@ static const struct command *const commands[] = {
     &command_import,     &command_results,      &command_token_create,
     &command_token_list, &command_token_revoke, &command_demo,
     &command_replay,     &command_verify,       &command_dump,
-    &command_backup,
+    &command_backup,     &command_restore,
 };
 
 static const char lesson[] =
@@ -19,7 +19,8 @@ static const char lesson[] =
     "machine\n"
     "--data DIR takes the admin token from its data directory.\n"
     "\n"
-    "replay, verify and dump read the data directory of a stopped server, backup that of a running one too.\n"
+    "replay, verify and dump read the data directory of a stopped server, backup that of a running one too;\n"
+    "restore makes one of a backup.\n"
     "\n"
     "A first walk:\n"
     "\n"

@@ -1,6 +1,10 @@
-"""`assay backup`: a copy made while the server is written to has all that was acknowledged before, and opens as a store."""
+"""`assay backup` and `assay restore`: a copy made while the server is written to has all that was acknowledged before, and opens
+as a store; a copy up to a moment has what came before it and nothing else.
+"""
+import datetime
 import itertools
 import threading
+import time
 
 from conftest import run_tool, variant_of
 
@@ -79,3 +83,65 @@ def test_refusals(farm, tmp_path):
     done = backup(server.data, tmp_path / "damaged")
     assert done.returncode == 1 and segment.name in done.stderr and "4096" in done.stderr, done
     assert not (tmp_path / "damaged").exists() and not list(tmp_path.glob("*.partial"))
+
+
+def restore(source, target, *more):
+    done = run_tool("restore", "--from", source, "--data", target, *more)
+    done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
+    return done
+
+
+def dump(data):
+    done = run_tool("dump", "--data", data)
+    assert done.returncode == 0, done
+    return done.stdout.splitlines()
+
+
+def test_restore_to_every_lsn(farm, tmp_path):
+    """Between blocks and within them: exactly the records below, byte for byte, and a server goes on from there."""
+    server = farm.make()
+    made = server.make_experiment("Restored", metrics=["revenue"])
+    server.force(made, [(f"u{i}", "control", "2026-01-01T00:00:00Z") for i in range(3)])
+    for size in (1, 4, 2):
+        server.send_events(purchases(f"{size}-{i}" for i in range(size)))
+    server.stop()
+    records = dump(server.data)
+    for lsn in range(2, len(records) + 2):
+        target = tmp_path / f"at-{lsn}"
+        done = restore(server.data, target, "--lsn", str(lsn))
+        assert done.returncode == 0 and f"below lsn {lsn}: {lsn - 1} records" in done.stdout, done
+        assert dump(target) == records[:lsn - 1]
+        assert run_tool("verify", "--data", target).returncode == 0
+    assert restore(server.data, tmp_path / "late", "--lsn", str(len(records) + 2)).returncode == 3
+    assert restore(server.data, tmp_path / "whole").returncode == 0
+    assert dump(tmp_path / "whole") == records
+
+    again = farm.make(start=False)
+    again.data = tmp_path / f"at-{len(records) - 1}"  # within the last block
+    again.start()
+    assert again.send_events(purchases(["2-0", "2-1"])) == {
+        "status": "accepted", "accepted": 2, "duplicates": 0, "rejected": 0, "errors": []}
+    again.kill()
+    again.start()
+    assert again.send_events(purchases(["4-3", "2-0", "2-1"]))["duplicates"] == 3
+    again.stop()
+    assert run_tool("verify", "--data", again.data).returncode == 0
+
+
+def test_restore_to_a_time(farm, tmp_path):
+    """What was received up to then; a time before everything leaves an empty log, one after it the whole."""
+    server = farm.make()
+    server.send_events(purchases(["early"]))
+    time.sleep(0.05)
+    between = datetime.datetime.now(datetime.timezone.utc).isoformat()
+    time.sleep(0.05)
+    server.send_events(purchases(["late"]))
+    server.stop()
+    assert restore(server.data, tmp_path / "between", "--time", between).returncode == 0
+    records = dump(server.data)
+    assert dump(tmp_path / "between") == records[:-1]
+    assert restore(server.data, tmp_path / "all", "--time", "2100-01-01T00:00:00Z").returncode == 0
+    assert dump(tmp_path / "all") == records
+    assert restore(server.data, tmp_path / "bad", "--time", "noon").returncode == 2
+    running = farm.make()
+    assert restore(running.data, tmp_path / "locked").returncode == 3
