@@ -286,6 +286,11 @@ void call_set_read(struct call *call, void (*read)(const struct state *state, vo
     call->request = (struct engine_request){.kind = ENGINE_READ, .read = read, .context = context};
 }
 
+void call_set_scan(struct call *call, void (*scan)(const struct log_reader_options *log, void *context), void *context)
+{
+    call->request = (struct engine_request){.kind = ENGINE_SCAN, .scan = scan, .context = context};
+}
+
 void call_refresh_catalog(struct call *call)
 {
     catalog_unref(call->catalog);

@@ -152,9 +152,10 @@ void call_reply_engine_status(struct call *call, enum status status);
 bool call_submit(struct call *call, void (*continuation)(struct call *call));
 /* A frame of its own for call_submit(): a buffer of `capacity` bytes from the arena. */
 struct pack_writer call_frame(struct call *call, size_t capacity);
-/* Fills call->request for a write of what `writer` holds, and for a read. */
+/* Fills call->request for a write of what `writer` holds, for a read of the state, and of the log. */
 void call_set_write(struct call *call, const struct pack_writer *writer, uint32_t record_count, uint8_t *outcomes);
 void call_set_read(struct call *call, void (*read)(const struct state *state, void *context), void *context);
+void call_set_scan(struct call *call, void (*scan)(const struct log_reader_options *log, void *context), void *context);
 /* After a write of definitions: call->catalog becomes the newest. */
 void call_refresh_catalog(struct call *call);
 /* For the counters: events of one request, and how many of them were refused. */

@@ -10,6 +10,8 @@ const struct route routes[] = {
     /* method, path, scope, is_public, is_write, handler, summary */
     {HTTP_POST, "/events", SCOPE_EVENTS_WRITE, false, true, handle_events_post,
      "Take in one event or many."},
+    {HTTP_GET, "/events", SCOPE_ADMIN, false, false, handle_events_get,
+     "Events read back from the log, in its order."},
 
     {HTTP_GET, "/experiments/{id}/assignment/{user_id}", SCOPE_ASSIGN, false, false, handle_assignment_get,
      "Which variant a user gets; query parameters are attributes."},

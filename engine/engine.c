@@ -5,6 +5,7 @@
  *               and now and then collects the changed rows of a checkpoint
  *   checkpoint  writes collected rows to LMDB
  *   preparer    pre-writes the next segment
+ *   scanner     reads the log for requests that want records back
  *
  * Every message is a node in an inbox; nothing is shared but the atomics of struct engine and what state.h and users.h
  * say may be read from any thread.
@@ -19,8 +20,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/checkpointer.h"
 #include "engine/home.h"
 #include "engine/replay.h"
+#include "engine/scanner.h"
 #include "engine/store.h"
 #include "engine/timestamp.h"
 
@@ -62,6 +65,7 @@ struct engine {
     const char *io_name;
     struct log_history history;
     struct event_log_recovery recovery;
+    struct scanner *scanner;
     struct home home; /* the committer's */
     int64_t home_looked_us;
     struct error failure; /* set before healthy becomes false */
@@ -73,16 +77,14 @@ struct engine {
     _Atomic bool healthy;
     _Atomic bool disk_full;       /* the last write found no room */
     _Atomic int64_t disk_probe_us; /* while it is: from then on a write may try again */
+    _Atomic uint64_t scans_queued;
     _Atomic uint64_t commits_queued;
     _Atomic uint64_t commit_bytes_queued;
     _Atomic uint64_t durable_lsn;
     _Atomic uint64_t applied_lsn;
-    _Atomic uint64_t checkpoint_lsn;
     _Atomic uint64_t blocks;
     _Atomic uint64_t block_bytes;
     _Atomic uint64_t flush_us_total;
-    _Atomic uint64_t checkpoints;
-    _Atomic uint64_t checkpoint_us_last;
     _Atomic uint64_t events_applied;
     _Atomic uint64_t events_duplicate;
     _Atomic uint64_t assignments;
@@ -99,16 +101,11 @@ struct engine {
     struct state *state;
     struct engine_port *touched;
     int64_t checkpoint_due_us;
-    bool collecting; /* the rows of a checkpoint; the batch is this thread's meanwhile */
+    bool collecting; /* the rows of a checkpoint */
+    uint64_t batch_lsn; /* of the checkpoint being collected, else of the last one */
 
-    /* Between apply and checkpoint, under the mutex. */
-    pthread_mutex_t checkpoint_mutex;
-    pthread_cond_t checkpoint_changed;
     struct store *store;
-    struct store_batch batch;
-    uint64_t batch_lsn;
-    bool batch_ready;
-    bool checkpoint_stop;
+    struct checkpointer *checkpointer;
 
     /* Between committer and preparer, under the mutex. */
     pthread_mutex_t prepare_mutex;
@@ -124,11 +121,9 @@ struct engine {
 
     pthread_t committer_thread;
     pthread_t apply_thread;
-    pthread_t checkpoint_thread;
     pthread_t preparer_thread;
     bool committer_started;
     bool apply_started;
-    bool checkpoint_started;
     bool preparer_started;
 };
 
@@ -390,40 +385,6 @@ static void *preparer_main(void *context)
 
 /* ---- checkpoint ---- */
 
-static void *checkpoint_main(void *context)
-{
-    struct engine *engine = context;
-    pthread_mutex_lock(&engine->checkpoint_mutex);
-    for (;;) {
-        if (!engine->batch_ready) {
-            if (engine->checkpoint_stop) {
-                break;
-            }
-            pthread_cond_wait(&engine->checkpoint_changed, &engine->checkpoint_mutex);
-            continue;
-        }
-        pthread_mutex_unlock(&engine->checkpoint_mutex);
-        const int64_t started_us = engine_now_us(engine);
-        struct error error;
-        const enum status status = store_write(engine->store, &engine->batch, &error);
-        if (status == STATUS_OK) {
-            atomic_store(&engine->checkpoint_lsn, engine->batch_lsn);
-            atomic_fetch_add(&engine->checkpoints, 1);
-            atomic_store(&engine->checkpoint_us_last, (uint64_t)(engine_now_us(engine) - started_us));
-        } else {
-            usleep(IDLE_WAIT_US); /* later batches build on this one: keep it and try again */
-        }
-        pthread_mutex_lock(&engine->checkpoint_mutex);
-        if (status == STATUS_OK || engine->checkpoint_stop) {
-            engine->batch_ready = false;
-            engine->batch.size = 0;
-            pthread_cond_broadcast(&engine->checkpoint_changed);
-        }
-    }
-    pthread_mutex_unlock(&engine->checkpoint_mutex);
-    return NULL;
-}
-
 /* Users collected between two blocks: some hundred microseconds. More at a time makes whoever waits for a block wait longer,
  * and queues build up behind it. */
 #define COLLECT_USERS 256u
@@ -431,15 +392,12 @@ static void *checkpoint_main(void *context)
 /* Begins to collect the changed rows, unless the checkpoint thread still has the last ones. */
 static enum status checkpoint_begin(struct engine *engine)
 {
-    pthread_mutex_lock(&engine->checkpoint_mutex);
-    const bool busy = engine->batch_ready;
-    pthread_mutex_unlock(&engine->checkpoint_mutex);
-    if (busy || engine->collecting || state_next_lsn(engine->state) == engine->batch_lsn) {
+    if (engine->collecting || checkpointer_busy(engine->checkpointer) || state_next_lsn(engine->state) == engine->batch_lsn) {
         return STATUS_OK;
     }
     engine->batch_lsn = state_next_lsn(engine->state);
     engine->collecting = true;
-    return state_export_begin(engine->state, store_batch_add, &engine->batch);
+    return state_export_begin(engine->state, store_batch_add, checkpointer_batch(engine->checkpointer));
 }
 
 /* Collects some more; once all is there, hands it to the checkpoint thread. */
@@ -451,10 +409,7 @@ static enum status checkpoint_collect(struct engine *engine, uint32_t users)
         return status;
     }
     engine->collecting = false;
-    pthread_mutex_lock(&engine->checkpoint_mutex);
-    engine->batch_ready = true;
-    pthread_cond_broadcast(&engine->checkpoint_changed);
-    pthread_mutex_unlock(&engine->checkpoint_mutex);
+    checkpointer_write(engine->checkpointer, engine->batch_lsn);
     return STATUS_OK;
 }
 
@@ -463,15 +418,6 @@ static enum status checkpoint_finish(struct engine *engine)
 {
     const enum status status = checkpoint_begin(engine);
     return status == STATUS_OK && engine->collecting ? checkpoint_collect(engine, UINT32_MAX) : status;
-}
-
-static void checkpoint_wait(struct engine *engine)
-{
-    pthread_mutex_lock(&engine->checkpoint_mutex);
-    while (engine->batch_ready) {
-        pthread_cond_wait(&engine->checkpoint_changed, &engine->checkpoint_mutex);
-    }
-    pthread_mutex_unlock(&engine->checkpoint_mutex);
 }
 
 /* ---- apply ---- */
@@ -668,12 +614,26 @@ static enum status state_recover(struct engine *engine, struct error *error, str
     return status;
 }
 
+static void scan_run(void *context, struct inbox_node *node, struct io *io)
+{
+    struct engine *engine = context;
+    struct engine_request *request = (struct engine_request *)node;
+    const struct log_reader_options log = {
+        .io = io, .directory = LOG_DIRECTORY, .end_lsn = atomic_load_explicit(&engine->applied_lsn, memory_order_acquire)};
+    request->scan(io != NULL ? &log : NULL, request->context);
+    atomic_fetch_sub(&engine->scans_queued, 1);
+    inbox_send(&request->port->inbox, node);
+}
+
 static enum status threads_start(struct engine *engine, struct error *error)
 {
-    engine->apply_started = pthread_create(&engine->apply_thread, NULL, apply_main, engine) == 0;
-    engine->checkpoint_started = pthread_create(&engine->checkpoint_thread, NULL, checkpoint_main, engine) == 0;
+    const bool has_checkpointer =
+        checkpointer_open(engine->store, engine->store_position, &engine->checkpointer) == STATUS_OK;
+    engine->apply_started = has_checkpointer && pthread_create(&engine->apply_thread, NULL, apply_main, engine) == 0;
     engine->preparer_started = pthread_create(&engine->preparer_thread, NULL, preparer_main, engine) == 0;
-    const bool all = engine->apply_started && engine->checkpoint_started && engine->preparer_started;
+    const struct scanner_options scanner = {engine->directory, IO_BACKEND_SYNC, scan_run, engine};
+    const bool all = engine->apply_started && engine->preparer_started &&
+                     scanner_open(&scanner, &engine->scanner) == STATUS_OK;
     return all ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "cannot start a thread");
 }
 
@@ -693,9 +653,7 @@ static enum status engine_make(const struct engine_options *options, struct erro
     engine->options.directory = engine->directory;
     engine->history = (struct log_history){engine->directory, LOG_DIRECTORY, options->io_backend, {{0}}};
     atomic_init(&engine->healthy, true);
-    pthread_mutex_init(&engine->checkpoint_mutex, NULL);
     pthread_mutex_init(&engine->prepare_mutex, NULL);
-    pthread_cond_init(&engine->checkpoint_changed, NULL);
     pthread_cond_init(&engine->prepare_changed, NULL);
     const enum status commits = inbox_init(&engine->commits, false);
     const enum status applies = inbox_init(&engine->applies, false);
@@ -722,7 +680,6 @@ enum status engine_open(const struct engine_options *options, struct error *erro
     if (status == STATUS_OK) {
         apply_count(engine);
         atomic_store(&engine->durable_lsn, engine->recovery.end_lsn);
-        atomic_store(&engine->checkpoint_lsn, engine->store_position);
         engine->batch_lsn = info.rebuilt ? 0 : engine->store_position;
         status = threads_start(engine, error);
     }
@@ -741,6 +698,7 @@ enum status engine_open(const struct engine_options *options, struct error *erro
 static void threads_stop(struct engine *engine)
 {
     atomic_store(&engine->stopping, true);
+    scanner_close(engine->scanner);
     inbox_wake(&engine->commits);
     inbox_wake(&engine->applies);
     if (engine->apply_started) {
@@ -757,17 +715,14 @@ static void threads_stop(struct engine *engine)
     if (engine->committer_started) {
         pthread_join(engine->committer_thread, NULL);
     }
-    if (engine->checkpoint_started) {
+    if (engine->apply_started) {
         /* What was begun, then what came after. */
-        for (int i = 0; i < 2 && checkpoint_finish(engine) == STATUS_OK; i++) {
-            checkpoint_wait(engine);
+        bool written = checkpointer_settle(engine->checkpointer);
+        for (int i = 0; i < 2 && written && checkpoint_finish(engine) == STATUS_OK; i++) {
+            written = checkpointer_settle(engine->checkpointer);
         }
-        pthread_mutex_lock(&engine->checkpoint_mutex);
-        engine->checkpoint_stop = true;
-        pthread_cond_broadcast(&engine->checkpoint_changed);
-        pthread_mutex_unlock(&engine->checkpoint_mutex);
-        pthread_join(engine->checkpoint_thread, NULL);
     }
+    checkpointer_close(engine->checkpointer);
 }
 
 void engine_close(struct engine *engine)
@@ -785,12 +740,9 @@ void engine_close(struct engine *engine)
     }
     state_close(engine->state);
     store_close(engine->store);
-    store_batch_deinit(&engine->batch);
     inbox_deinit(&engine->commits);
     inbox_deinit(&engine->applies);
-    pthread_mutex_destroy(&engine->checkpoint_mutex);
     pthread_mutex_destroy(&engine->prepare_mutex);
-    pthread_cond_destroy(&engine->checkpoint_changed);
     pthread_cond_destroy(&engine->prepare_changed);
     free(engine);
 }
@@ -804,6 +756,14 @@ enum status engine_submit(struct engine *engine, struct engine_request *request)
     }
     if (request->kind == ENGINE_READ) {
         inbox_send(&engine->applies, &request->node);
+        return STATUS_OK;
+    }
+    if (request->kind == ENGINE_SCAN) {
+        if (atomic_fetch_add(&engine->scans_queued, 1) >= LIMIT_SCANS_QUEUED) {
+            atomic_fetch_sub(&engine->scans_queued, 1);
+            return STATUS_BUSY;
+        }
+        scanner_send(engine->scanner, &request->node);
         return STATUS_OK;
     }
     if (!atomic_load_explicit(&engine->healthy, memory_order_relaxed)) {
@@ -955,10 +915,12 @@ void engine_random(struct engine *engine, void *buffer, size_t size)
 
 void engine_counters(const struct engine *engine, struct engine_counters *out_counters)
 {
+    struct checkpointer_counters checkpoint;
+    checkpointer_counters(engine->checkpointer, &checkpoint);
     *out_counters = (struct engine_counters){
         .durable_lsn = atomic_load_explicit(&engine->durable_lsn, memory_order_acquire),
         .applied_lsn = atomic_load_explicit(&engine->applied_lsn, memory_order_acquire),
-        .checkpoint_lsn = atomic_load_explicit(&engine->checkpoint_lsn, memory_order_acquire),
+        .checkpoint_lsn = checkpoint.lsn,
         .blocks = atomic_load_explicit(&engine->blocks, memory_order_relaxed),
         .block_bytes = atomic_load_explicit(&engine->block_bytes, memory_order_relaxed),
         .flush_us_total = atomic_load_explicit(&engine->flush_us_total, memory_order_relaxed),
@@ -968,8 +930,8 @@ void engine_counters(const struct engine *engine, struct engine_counters *out_co
         .users = atomic_load_explicit(&engine->users, memory_order_relaxed),
         .commits_queued = atomic_load_explicit(&engine->commits_queued, memory_order_relaxed),
         .commit_bytes_queued = atomic_load_explicit(&engine->commit_bytes_queued, memory_order_relaxed),
-        .checkpoints = atomic_load_explicit(&engine->checkpoints, memory_order_relaxed),
-        .checkpoint_us_last = atomic_load_explicit(&engine->checkpoint_us_last, memory_order_relaxed)};
+        .checkpoints = checkpoint.written,
+        .checkpoint_us_last = checkpoint.us_last};
 }
 
 struct uuid engine_store_id(const struct engine *engine)

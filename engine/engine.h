@@ -48,6 +48,7 @@ void engine_close(struct engine *engine);
 enum engine_request_kind {
     ENGINE_WRITE,
     ENGINE_READ,
+    ENGINE_SCAN,
     ENGINE_INTERNAL, /* the engine's own messages between its threads */
 };
 
@@ -59,6 +60,9 @@ struct engine_request {
     uint8_t *outcomes;     /* ENGINE_WRITE: one enum outcome a record, out; NULL where not wanted */
     /* ENGINE_READ: run on the apply thread between blocks; must be quick and must not write. */
     void (*read)(const struct state *state, void *context);
+    /* ENGINE_SCAN: run on the scanner's thread, with a log that may be read with log_scan() from any lsn on up to what was
+     * applied. Others wait behind it, so it should stop after some LIMIT_SCAN_BYTES. NULL: the log cannot be read. */
+    void (*scan)(const struct log_reader_options *log, void *context);
     void *context;
     struct engine_port *port;
     struct engine_request *next; /* out: of the list that engine_port_take() hands over */

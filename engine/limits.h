@@ -69,6 +69,9 @@
 #define LIMIT_COMMITS_QUEUED      16384u
 #define LIMIT_COMMIT_BYTES_QUEUED (64u * 1024 * 1024)
 #define LIMIT_CONNECTIONS         10000u
+#define LIMIT_SCANS_QUEUED        64u                 /* requests that wait for the log to be read */
+#define LIMIT_SCAN_BYTES          (32ull * 1024 * 1024) /* of the log, read for one of them: then it answers what it has */
+#define LIMIT_SCAN_ANSWER         (4u * 1024 * 1024)  /* bytes of one such answer, give or take an event */
 
 static_assert(LIMIT_FRAME <= LOG_BLOCK_PAYLOAD, "a frame must fit one block");
 static_assert(LIMIT_RECORD <= LIMIT_FRAME, "a record must fit one frame");

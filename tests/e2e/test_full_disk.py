@@ -104,6 +104,21 @@ def test_writes_stop_and_go_on(server, disk):
     assert run_tool("verify", "--data", server.data).returncode == 0
 
 
+def test_stop_while_full(server, disk):
+    """SIGTERM ends it with 0 although no checkpoint can be written; the next start knows everything from the log."""
+    sender = Sender(server)
+    sender.send()
+    take_all_room(disk)
+    server.post(f"/experiments/{sender.experiment['id']}/assignments", {"users": [{"user_id": f"u{i}"} for i in range(5000)]})
+    sender.fill()
+    server.stop()
+    server.start()
+    sender.check()
+    (disk / "filler").unlink()
+    server.stop()
+    assert run_tool("verify", "--data", server.data).returncode == 0
+
+
 def test_kill_and_restart_while_full(server, disk):
     """It starts without a byte to spare, answers what it knows, and takes writes once there is room."""
     sender = Sender(server)

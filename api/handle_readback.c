@@ -1,0 +1,169 @@
+/* handle_readback.c: GET /events: events as they lie in the log, in its order. The log is read on the scanner's thread, a
+ * bounded piece a request: an answer may have fewer events than asked for, or none, and still a next_cursor.
+ */
+#include "api/handler.h"
+#include "api/routes.h"
+#include "engine/timestamp.h"
+
+struct readback {
+    struct handler_page page; /* the cursor is the lsn to go on from; 0: the first */
+    struct bytes user_id;     /* empty: any */
+    struct bytes event_type;  /* empty: any */
+    int64_t start_us;
+    int64_t end_us; /* before it */
+    struct json_writer writer;
+    uint64_t bytes; /* of records looked at */
+    uint32_t count;
+    uint64_t next_lsn; /* 0: the end of the log was reached */
+    enum status status;
+};
+
+static void write_event(struct json_writer *writer, const struct event *event, const struct record *record)
+{
+    json_begin_object(writer);
+    json_key(writer, "lsn");
+    json_uint(writer, record->lsn);
+    json_key(writer, "event_id");
+    if (event->event_id.size != 0) {
+        json_text_bytes(writer, event->event_id);
+    } else {
+        json_null(writer);
+    }
+    json_key(writer, "user_id");
+    json_text_bytes(writer, event->user_id);
+    json_key(writer, "event_type");
+    json_text_bytes(writer, event->event_type);
+    json_key(writer, "timestamp");
+    json_time(writer, event->timestamp_us);
+    json_key(writer, "received_at");
+    json_time(writer, record->received_at_us);
+    json_key(writer, "properties");
+    if (event->properties.size == 0 || !json_pack(writer, event->properties)) {
+        json_begin_object(writer);
+        json_end_object(writer);
+    }
+    json_end_object(writer);
+}
+
+static bool is_wanted(const struct readback *readback, const struct event *event)
+{
+    return event->timestamp_us >= readback->start_us && event->timestamp_us < readback->end_us &&
+           (readback->user_id.size == 0 || bytes_equal(event->user_id, readback->user_id)) &&
+           (readback->event_type.size == 0 || bytes_equal(event->event_type, readback->event_type));
+}
+
+/* STATUS_END where the answer is as large, or the work as much, as one request may be. */
+static enum status record_visit(void *context, const struct record *record)
+{
+    struct readback *readback = context;
+    if (readback->count == readback->page.limit || readback->writer.size >= LIMIT_SCAN_ANSWER ||
+        readback->bytes >= LIMIT_SCAN_BYTES) {
+        readback->next_lsn = record->lsn;
+        return STATUS_END;
+    }
+    readback->bytes += record->payload.size;
+    struct event event;
+    if (record->kind != RECORD_EVENT) {
+        return STATUS_OK;
+    }
+    const enum status status = event_decode(record, &event);
+    if (status == STATUS_OK && is_wanted(readback, &event)) {
+        write_event(&readback->writer, &event, record);
+        readback->count++;
+    }
+    return status;
+}
+
+/* Runs on the scanner's thread. */
+static void log_read(const struct log_reader_options *log, void *context)
+{
+    struct readback *readback = context;
+    const uint64_t from_lsn = readback->page.cursor != 0 ? readback->page.cursor : 1;
+    if (log == NULL) {
+        readback->status = STATUS_UNAVAILABLE;
+        return;
+    }
+    json_begin_object(&readback->writer);
+    json_key(&readback->writer, "events");
+    json_begin_array(&readback->writer);
+    if (from_lsn < log->end_lsn) {
+        struct log_reader_options options = *log;
+        struct error error;
+        options.from_lsn = from_lsn;
+        const enum status status = log_scan(&options, &error, record_visit, readback);
+        readback->status = status == STATUS_END ? STATUS_OK : status;
+    }
+    json_end_array(&readback->writer);
+}
+
+static void readback_done(struct call *call)
+{
+    struct readback *readback = call->handler_data;
+    if (readback->status != STATUS_OK) {
+        call_reply_engine_status(call, readback->status);
+        return;
+    }
+    json_key(&readback->writer, "next_cursor");
+    json_text(&readback->writer, handler_cursor(call, readback->next_lsn));
+    json_end_object(&readback->writer);
+    call_reply_json(call, 200, &readback->writer);
+}
+
+/* RFC 3339, epoch milliseconds, or a day of UTC. False where the parameter is none of these. */
+static bool time_parse(struct bytes text, int64_t *out_us)
+{
+    double ms = 0;
+    int32_t day = 0;
+    if (timestamp_parse(text, out_us) == STATUS_OK) {
+        return true;
+    }
+    if (day_parse(text, &day) == STATUS_OK) {
+        *out_us = (int64_t)day * MICROSECONDS_PER_DAY;
+        return true;
+    }
+    if (handler_parse_decimal(text, &ms) && ms >= 0 && ms < 1e15) {
+        *out_us = (int64_t)(ms * 1000);
+        return true;
+    }
+    return false;
+}
+
+static bool read_query(struct call *call, struct readback *readback)
+{
+    static const char *const names[] = {"user_id", "event_type", "start", "end", "limit", "cursor", NULL};
+    struct field_errors errors = field_errors_in(&call->arena);
+    struct bytes text;
+    if (!call_query_only(call, names) || !handler_page_read(call, &readback->page)) {
+        return false;
+    }
+    (void)call_query(call, "user_id", &readback->user_id);
+    (void)call_query(call, "event_type", &readback->event_type);
+    if (call_query(call, "start", &text) && !time_parse(text, &readback->start_us)) {
+        field_error_add(&errors, "invalid_time", "must be a time such as 2026-01-31T10:00:00Z or 2026-01-31", "start");
+    }
+    if (call_query(call, "end", &text) && !time_parse(text, &readback->end_us)) {
+        field_error_add(&errors, "invalid_time", "must be a time such as 2026-01-31T10:00:00Z or 2026-01-31", "end");
+    }
+    if (errors.count != 0) {
+        call_reply_field_errors(call, 422, "invalid_query", &errors, "The query has parameters that cannot be used.");
+    }
+    return errors.count == 0;
+}
+
+void handle_events_get(struct call *call)
+{
+    struct readback *readback = arena_take_zeroed(&call->arena, sizeof(*readback));
+    if (readback == NULL) {
+        call_reply_engine_status(call, STATUS_NO_MEMORY);
+        return;
+    }
+    readback->start_us = INT64_MIN;
+    readback->end_us = INT64_MAX;
+    readback->writer = json_writer_in(&call->arena);
+    if (!read_query(call, readback)) {
+        return;
+    }
+    call->handler_data = readback;
+    call_set_scan(call, log_read, readback);
+    (void)call_submit(call, readback_done);
+}
