@@ -60,11 +60,10 @@ static uint32_t token_find(struct call *call, struct bytes text)
     return token;
 }
 
-/* What follows "Bearer " in any case; empty where the header is something else. */
-static struct bytes bearer_text(struct bytes authorization)
+/* What follows the scheme, such as "bearer ", in any case; empty where the header is something else. */
+static struct bytes scheme_text(struct bytes authorization, const char *scheme)
 {
-    static const char scheme[] = "bearer ";
-    const size_t size = sizeof(scheme) - 1;
+    const size_t size = strlen(scheme);
     if (authorization.size < size || authorization.size > LIMIT_HEADER_TOKEN) {
         return bytes_of(NULL, 0);
     }
@@ -83,11 +82,26 @@ static bool brings_api_key(const struct call *call, const struct call_input *inp
            input->authorization.size == 0 && input->api_key.size != 0;
 }
 
+/* The user's name of Basic credentials, in the arena; empty where they are none. */
+static struct bytes basic_user(struct call *call, struct bytes credentials)
+{
+    uint8_t *text = arena_take(&call->arena, credentials.size + 1);
+    if (text == NULL || credentials.size == 0) {
+        return bytes_of(NULL, 0);
+    }
+    const int size = EVP_DecodeBlock(text, credentials.data, (int)credentials.size);
+    const uint8_t *colon = size > 0 ? memchr(text, ':', (size_t)size) : NULL;
+    return colon != NULL ? bytes_of(text, (size_t)(colon - text)) : bytes_of(NULL, 0);
+}
+
 /* The token as the caller brings it; empty where it cannot be one. */
-static struct bytes token_text(const struct call *call, const struct call_input *input)
+static struct bytes token_text(struct call *call, const struct call_input *input)
 {
     if (!brings_api_key(call, input)) {
-        return bearer_text(input->authorization);
+        const struct bytes basic = call->dialect != NULL && call->dialect->takes_basic
+                                       ? scheme_text(input->authorization, "basic ")
+                                       : bytes_of(NULL, 0);
+        return basic.size != 0 ? basic_user(call, basic) : scheme_text(input->authorization, "bearer ");
     }
     return input->api_key.size <= LIMIT_HEADER_TOKEN ? input->api_key : bytes_of(NULL, 0);
 }
@@ -98,18 +112,16 @@ static bool token_is_active(const struct token *token, int64_t now_us)
            (token->expires_at_us == 0 || now_us < token->expires_at_us);
 }
 
-bool auth_check(struct call *call, const struct route *route, const struct call_input *input)
+static bool refuse_missing(struct call *call)
 {
-    if (route->is_public) {
-        return true;
-    }
-    if (input->authorization.size == 0 && !brings_api_key(call, input)) {
-        call_header(call, "www-authenticate", "Bearer");
-        call_reply_problem(call, 401, "token_missing",
-                           "send the header 'Authorization: Bearer <token>'");
-        return false;
-    }
-    const struct bytes text = token_text(call, input);
+    call_header(call, "www-authenticate", "Bearer");
+    call_reply_problem(call, 401, "token_missing", "send the header 'Authorization: Bearer <token>'");
+    return false;
+}
+
+/* Is this the text of a token that is good now, and good for this? */
+static bool token_admit(struct call *call, struct bytes text, unsigned scope)
+{
     const uint32_t index = text.size != 0 ? token_find(call, text) : CATALOG_NONE;
     const struct token *token =
         index != CATALOG_NONE ? call->catalog->tokens[index]->current : NULL;
@@ -119,17 +131,39 @@ bool auth_check(struct call *call, const struct route *route, const struct call_
         call_reply_problem(call, 401, "token_invalid", "the token is unknown, expired or revoked");
         return false;
     }
-    assert(route->scope != 0); /* a route is public or has a scope: tests/test_api_call.c */
-    if ((token->scopes & (route->scope | SCOPE_ADMIN)) == 0) {
+    assert(scope != 0); /* a route is public or has a scope: tests/test_api_call.c */
+    if ((token->scopes & (scope | SCOPE_ADMIN)) == 0) {
         call_header(call, "www-authenticate", "Bearer error=\"insufficient_scope\"");
         call_reply_problem(call, 403, "insufficient_scope",
                            "this needs a token with the scope '%s'",
-                           token_scope_name(route->scope));
+                           token_scope_name(scope));
         return false;
     }
     call->token = index;
     call->scopes = token->scopes;
     return true;
+}
+
+bool auth_check(struct call *call, const struct route *route, const struct call_input *input)
+{
+    if (route->is_public) {
+        return true;
+    }
+    if (input->authorization.size == 0 && !brings_api_key(call, input)) {
+        return (call->dialect != NULL && call->dialect->takes_write_key) || refuse_missing(call);
+    }
+    return token_admit(call, token_text(call, input), route->scope);
+}
+
+bool auth_write_key(struct call *call, unsigned scope, struct bytes text)
+{
+    if (call->token != CATALOG_NONE) {
+        return true;
+    }
+    if (text.size == 0) {
+        return refuse_missing(call);
+    }
+    return token_admit(call, text.size <= LIMIT_HEADER_TOKEN ? text : bytes_of(NULL, 0), scope);
 }
 
 void auth_secret_make(struct engine *engine, char out_secret[AUTH_SECRET_SIZE],

@@ -114,6 +114,9 @@ static bool has_body(const struct call *call)
 static bool media_type_check(struct call *call, const struct call_input *input)
 {
     call->content_type = content_type_parse(input->content_type);
+    if (call->content_type == CONTENT_OTHER && call->dialect != NULL && call->dialect->takes_any_type) {
+        call->content_type = CONTENT_JSON;
+    }
     if (!has_body(call) || call->content_type != CONTENT_OTHER) {
         return true;
     }

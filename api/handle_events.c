@@ -1,21 +1,9 @@
 /* handle_events.c: POST /events: a body of events into the log, answered once they are durable and applied. */
 #include <stdio.h>
 
-#include "api/event_parser.h"
+#include "api/events_work.h"
 #include "api/handler.h"
 #include "api/routes.h"
-
-struct events_work {
-    struct event_batch batch;
-    uint8_t *outcomes; /* one a record */
-};
-
-/* How the events of a request ended. */
-struct events_tally {
-    uint32_t applied;
-    uint32_t duplicates;
-    uint32_t mismatches; /* of the duplicates */
-};
 
 static const struct event_rejection reused_id = {
     0,
@@ -94,7 +82,7 @@ static void reply_rejected(struct call *call, const struct event_batch *batch, c
     call_reply_text(call, 422, "application/problem+json", bytes_of(writer.text, writer.size));
 }
 
-static struct events_tally tally(const struct events_work *work)
+struct events_tally events_tally(const struct events_work *work)
 {
     struct events_tally out = {0};
     for (uint32_t i = 0; i < work->batch.accepted; i++) {
@@ -129,21 +117,26 @@ static void write_errors(struct json_writer *writer, const struct events_work *w
     json_end_array(writer);
 }
 
+void events_write_counts(struct json_writer *writer, const struct events_work *work)
+{
+    const struct events_tally counts = events_tally(work);
+    json_key(writer, "accepted");
+    json_uint(writer, counts.applied);
+    json_key(writer, "duplicates");
+    json_uint(writer, counts.duplicates);
+    json_key(writer, "rejected");
+    json_uint(writer, work->batch.rejected);
+    json_key(writer, "errors");
+    write_errors(writer, work, &counts);
+}
+
 static void reply_accepted(struct call *call, const struct events_work *work)
 {
-    struct events_tally counts = tally(work);
     struct json_writer writer = json_writer_in(&call->arena);
     json_begin_object(&writer);
     json_key(&writer, "status");
     json_text(&writer, "accepted");
-    json_key(&writer, "accepted");
-    json_uint(&writer, counts.applied);
-    json_key(&writer, "duplicates");
-    json_uint(&writer, counts.duplicates);
-    json_key(&writer, "rejected");
-    json_uint(&writer, work->batch.rejected);
-    json_key(&writer, "errors");
-    write_errors(&writer, work, &counts);
+    events_write_counts(&writer, work);
     json_end_object(&writer);
     call_reply_json(call, 202, &writer);
 }
@@ -159,11 +152,11 @@ static void events_done(struct call *call)
 
 /* Most records are smaller than their JSON, so the first frame tried is about the body's size; numbers such as 1e1 grow
  * when transcoded, so a second try has room for the worst. */
-static enum status parse_body(struct call *call, enum event_body kind, struct event_batch *batch)
+enum status events_parse(struct call *call, enum event_body kind, struct bytes body, struct event_batch *batch)
 {
     const size_t capacities[] = {
-        call->body.size * (kind == EVENT_BODY_MSGPACK ? 2 : 1) + 2 * (size_t)EVENT_HEAD_MAX,
-        call->body.size * 3 + 2 * (size_t)EVENT_HEAD_MAX,
+        body.size * (kind == EVENT_BODY_MSGPACK ? 2 : 1) + 2 * (size_t)EVENT_HEAD_MAX,
+        body.size * 3 + 2 * (size_t)EVENT_HEAD_MAX,
     };
     enum status status = STATUS_NO_SPACE;
     struct arena_mark mark = arena_mark(&call->arena);
@@ -176,12 +169,12 @@ static enum status parse_body(struct call *call, enum event_body kind, struct ev
             .frame = call_frame(call, size_min(capacities[i], LIMIT_FRAME)),
         };
         status = batch->frame.data == NULL ? STATUS_NO_MEMORY
-                                           : event_batch_parse(batch, kind, call->body);
+                                           : event_batch_parse(batch, kind, body);
     }
     return status;
 }
 
-static void reply_unreadable(struct call *call, enum status status, struct event_batch *batch)
+void events_reply_unreadable(struct call *call, enum status status, struct event_batch *batch)
 {
     if (status == STATUS_INVALID && batch->reader.fault != NULL) {
         call_reply_json_fault(call, &batch->reader);
@@ -200,6 +193,18 @@ static void reply_unreadable(struct call *call, enum status status, struct event
     } else {
         call_reply_engine_status(call, status);
     }
+}
+
+void events_submit(struct call *call, struct events_work *work, void (*continuation)(struct call *call))
+{
+    work->outcomes = arena_take_zeroed(&call->arena, work->batch.accepted);
+    if (work->outcomes == NULL) {
+        call_reply_engine_status(call, STATUS_NO_MEMORY);
+        return;
+    }
+    call->handler_data = work;
+    call_set_write(call, &work->batch.frame, work->batch.accepted, work->outcomes);
+    (void)call_submit(call, continuation);
 }
 
 static bool read_strict(struct call *call, bool *out_strict)
@@ -238,12 +243,12 @@ void handle_events_post(struct call *call)
         return;
     }
     struct event_batch *batch = &work->batch;
-    enum status status = parse_body(call, content_kinds[call->content_type].kind, batch);
+    enum status status = events_parse(call, content_kinds[call->content_type].kind, call->body, batch);
     bool all_or_nothing = strict && batch->rejected > 0;
     call_count_events(call, batch->received,
                       status == STATUS_OK && !all_or_nothing ? batch->rejected : batch->received);
     if (status != STATUS_OK) {
-        reply_unreadable(call, status, batch);
+        events_reply_unreadable(call, status, batch);
         return;
     }
     if (batch->rejected > 0 && batch->accepted == 0) {
@@ -261,12 +266,5 @@ void handle_events_post(struct call *call)
         reply_accepted(call, work); /* an empty array: a sender's idle flush */
         return;
     }
-    work->outcomes = arena_take_zeroed(&call->arena, batch->accepted);
-    if (work->outcomes == NULL) {
-        call_reply_engine_status(call, STATUS_NO_MEMORY);
-        return;
-    }
-    call->handler_data = work;
-    call_set_write(call, &batch->frame, batch->accepted, work->outcomes);
-    (void)call_submit(call, events_done);
+    events_submit(call, work, events_done);
 }

@@ -12,6 +12,8 @@ const struct route routes[] = {
      "Take in one event or many."},
     {HTTP_GET, "/events", SCOPE_ADMIN, false, false, handle_events_get,
      "Events read back from the log, in its order."},
+    {HTTP_POST, "/v1/{call}", SCOPE_EVENTS_WRITE, false, true, handle_segment,
+     "Segment's tracking API: track, identify, page, screen, group, alias, batch."},
 
     {HTTP_GET, "/experiments/{id}/assignment/{user_id}", SCOPE_ASSIGN, false, false, handle_assignment_get,
      "Which variant a user gets; query parameters are attributes."},
@@ -98,6 +100,13 @@ static const struct dialect dialects[] = {
      .refuse = ofrep_refuse,
      .out_of_memory =
             "{\"errorCode\":\"GENERAL\",\"errorDetails\":\"memory is out\",\"metadata\":{}}", },
+    {
+     .prefix = "/v1/",
+     .takes_basic = true,
+     .takes_write_key = true,
+     .takes_any_type = true,
+     .refuse = segment_refuse,
+     .out_of_memory = "{\"code\":\"out_of_memory\",\"message\":\"memory is out\"}", },
 };
 
 const struct dialect *dialect_find(struct bytes path)

@@ -32,7 +32,11 @@ const struct route *route_find(struct call *call);
 /* The manners of paths that are made for another project's clients. */
 struct dialect {
     const char *prefix; /* of the paths */
-    bool takes_api_key; /* X-API-Key where there is no Authorization */
+    bool takes_api_key;   /* X-API-Key where there is no Authorization */
+    bool takes_basic;     /* Authorization: Basic, with the token as the user's name */
+    bool takes_write_key; /* the token may be in the body: without Authorization the handler calls auth_write_key() */
+    bool takes_any_type;  /* whatever Content-Type says that is not ours, the body is JSON: pages say text/plain to do
+                             without a preflight, others what their HTTP library puts */
     /* Says what call_reply_problem() was to say. */
     void (*refuse)(struct call *call, int status, const char *code, const char *detail);
     const char *out_of_memory; /* a whole JSON body, sent with 500 */
@@ -45,11 +49,16 @@ const struct dialect *dialect_find(struct bytes path);
  * against the catalog: fills call->token and call->scopes. Replies 401 or 403 and returns false where the route is not
  * for this caller. */
 bool auth_check(struct call *call, const struct route *route, const struct call_input *input);
+/* For a dialect that takes write keys: the same check, of a token from the body. True at once where a header brought one.
+ * Empty: there is none, 401. */
+bool auth_write_key(struct call *call, unsigned scope, struct bytes text);
 /* A new secret ("assay_" and 43 characters of base64url over 32 random bytes) and its SHA-256. */
 #define AUTH_SECRET_SIZE 64
 void auth_secret_make(struct engine *engine, char out_secret[AUTH_SECRET_SIZE], uint8_t out_digest[TOKEN_DIGEST_SIZE]);
 
 /* Handlers, one file a noun. */
+void handle_segment(struct call *call);
+void segment_refuse(struct call *call, int status, const char *code, const char *detail);
 void handle_experiment_create(struct call *call);
 void handle_experiment_list(struct call *call);
 void handle_experiment_get(struct call *call);

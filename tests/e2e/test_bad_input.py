@@ -439,7 +439,10 @@ def concrete(path):
 
 
 def check_refusal(path, answer, status, code):
-    """An error in the form of its path: RFC 9457, or what OpenFeature's clients read. Returns its explanation."""
+    """An error in the form of its path: RFC 9457, or what OpenFeature's or Segment's clients read. Returns its explanation."""
+    if path.startswith("/v1/"):
+        assert answer.status == status and answer.json["code"] == code, answer
+        return answer.json["message"]
     if not path.startswith("/ofrep/"):
         return check_problem(answer, status, code)["detail"]
     assert answer.status == status, answer

@@ -3,20 +3,12 @@
 The clients come from their registries by tests/clients/: npm for JavaScript, PyPI for Python. Their tests are skipped, with the
 reason, where node, npm or the registries are not there; those of the wire always run.
 """
-import json
-import shutil
-import subprocess
-import sys
 
 import pytest
 
-from conftest import BINARIES, ROOT
+from clients import run_node, run_python
 
-CLIENTS = ROOT / "tests" / "clients"
-INSTALLED = BINARIES / "clients"
 FLAGS = "/ofrep/v1/evaluate/flags"
-INSTALL_TIMEOUT = 300
-CLIENT_TIMEOUT = 60
 VALUES = {"boolean": True, "string": "hello", "integer": 3, "float": 3.0, "fraction": 2.5, "object": {"color": "blue", "size": 3}}
 DEFAULTS = {"boolean": False, "string": "default", "integer": -1, "float": -1.5, "fraction": -1.5, "object": {"default": True}}
 
@@ -223,67 +215,16 @@ def test_pages_of_other_origins(farm):
 # Real clients.
 
 
-def run(command, what, **options):
-    """Runs an installation; the test is skipped, with the last words, where it cannot be done."""
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=INSTALL_TIMEOUT, check=False, **options)
-    except (OSError, subprocess.TimeoutExpired) as fault:
-        pytest.skip(f"{what}: {fault}")
-    if done.returncode != 0:
-        words = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-        pytest.skip(f"{what}: {words[-1] if words else done.returncode}")
-
-
-def install(directory, wanted, commands, what):
-    """Runs the commands in the directory, with the wanted files in it, unless that was done for these very files."""
-    done = directory / "installed"
-    version = b"".join(file.read_bytes() for file in wanted)
-    if done.exists() and done.read_bytes() == version:
-        return
-    done.unlink(missing_ok=True)
-    directory.mkdir(parents=True, exist_ok=True)
-    for file in wanted:
-        shutil.copy(file, directory)
-    for command in commands:
-        run(command, what, cwd=directory)
-    done.write_bytes(version)
-
-
 @pytest.fixture(scope="module")
 def node(server):
     """Returns a function that runs a JavaScript client."""
-    for program in ("node", "npm"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
-    directory = INSTALLED / "node"
-    wanted = [CLIENTS / name for name in ("package.json", "package-lock.json", ".npmrc")]
-    install(directory, wanted, [["npm", "ci"]], "npm cannot install the JavaScript clients")
-    for script in CLIENTS.glob("*.mjs"):
-        shutil.copy(script, directory)
-
-    def ask(script, token, questions):
-        done = subprocess.run(["node", str(directory / script), f"http://127.0.0.1:{server.port}", token], check=False,
-                              input=json.dumps(questions).encode(), capture_output=True, timeout=CLIENT_TIMEOUT)
-        assert done.returncode == 0, done.stderr.decode(errors="replace")
-        return json.loads(done.stdout)
-    return ask
+    return lambda script, token, questions: run_node(server, script, token, questions)
 
 
 @pytest.fixture(scope="module")
 def python(server):
     """Returns a function that runs the Python client."""
-    directory = INSTALLED / "python"
-    interpreter = directory / "bin" / "python"
-    install(directory, [CLIENTS / "requirements.txt"],
-            [[sys.executable, "-m", "venv", "."], [str(interpreter), "-m", "pip", "install", "--quiet", "-r", "requirements.txt"]],
-            "pip cannot install the Python client")
-
-    def ask(token, questions):
-        done = subprocess.run([str(interpreter), str(CLIENTS / "openfeature_python.py"), f"http://127.0.0.1:{server.port}", token],
-                              input=json.dumps(questions).encode(), capture_output=True, timeout=CLIENT_TIMEOUT, check=False)
-        assert done.returncode == 0, done.stderr.decode(errors="replace")
-        return json.loads(done.stdout)
-    return ask
+    return lambda token, questions: run_python(server, "openfeature_python.py", token, questions)
 
 
 def question(kind, key, context, default=None):
