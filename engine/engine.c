@@ -75,8 +75,9 @@ struct engine {
     struct inbox applies;
     _Atomic bool stopping;
     _Atomic bool healthy;
-    _Atomic bool disk_full;       /* the last write found no room */
-    _Atomic int64_t disk_probe_us; /* while it is: from then on a write may try again */
+    _Atomic bool disk_full;        /* writes are refused */
+    _Atomic bool next_refused;     /* the preparer found no room for the next segment, and tries on */
+    _Atomic int64_t disk_probe_us; /* of a full disk that the preparer does not watch: from then on a write may try again */
     _Atomic uint64_t scans_queued;
     _Atomic uint64_t commits_queued;
     _Atomic uint64_t commit_bytes_queued;
@@ -95,6 +96,7 @@ struct engine {
     struct io *io;
     struct event_log *log;
     bool preparing;
+    bool block_refused; /* the last block found no room */
     struct message prepared;
 
     /* The apply thread's, once it runs. */
@@ -186,7 +188,7 @@ static void committer_take_message(struct engine *engine, struct message *messag
     }
     engine->preparing = false;
     event_log_prepared(engine->log);
-    atomic_store_explicit(&engine->disk_full, false, memory_order_relaxed); /* there was room for a whole segment */
+    engine->block_refused = false; /* there was room for a whole segment */
 }
 
 static void committer_take_inbox(struct engine *engine)
@@ -257,10 +259,20 @@ static void committer_look(struct engine *engine)
     }
 }
 
+/* Writes stop while the open segment still has room for the largest block, so that what was let in before finds its place,
+ * and readiness does not come and go with the sizes of requests. */
+static void committer_judge_room(struct engine *engine)
+{
+    const bool no_next = atomic_load_explicit(&engine->next_refused, memory_order_relaxed);
+    const bool full = engine->block_refused || (no_next && event_log_is_short(engine->log));
+    atomic_store_explicit(&engine->disk_full, full, memory_order_relaxed);
+}
+
 static void committer_turn(struct engine *engine)
 {
     committer_take_inbox(engine);
     committer_look(engine);
+    committer_judge_room(engine);
     if (!event_log_busy(engine->log)) {
         inbox_wait(&engine->commits, IDLE_WAIT_US);
         return;
@@ -271,9 +283,9 @@ static void committer_turn(struct engine *engine)
     const enum status status = event_log_poll(engine->log, IDLE_WAIT_US, &done, &block);
     committer_check(engine);
     if (status == STATUS_OK && done) {
-        const bool no_room = block.commits != NULL && block.commits->status == STATUS_NO_SPACE;
+        engine->block_refused = block.commits != NULL && block.commits->status == STATUS_NO_SPACE;
         atomic_store_explicit(&engine->disk_probe_us, engine_now_us(engine) + DISK_PROBE_US, memory_order_relaxed);
-        atomic_store_explicit(&engine->disk_full, no_room, memory_order_relaxed);
+        committer_judge_room(engine);
         if (block.end_lsn != block.first_lsn) {
             committer_count_block(engine, &block, started_us);
         }
@@ -368,6 +380,7 @@ static void *preparer_main(void *context)
         }
         pthread_mutex_unlock(&engine->prepare_mutex);
         const enum status prepared = event_log_prepare(io, LOG_DIRECTORY, engine->options.segment_size);
+        atomic_store_explicit(&engine->next_refused, prepared == STATUS_NO_SPACE, memory_order_relaxed);
         if (prepared != STATUS_OK) {
             usleep(IDLE_WAIT_US); /* a full disk: try again until there is room, or the writer does it itself */
         }
@@ -883,6 +896,9 @@ bool engine_admit_write(struct engine *engine)
     }
     if (!engine_disk_full(engine)) {
         return true;
+    }
+    if (atomic_load_explicit(&engine->next_refused, memory_order_relaxed)) {
+        return false; /* the preparer will find out */
     }
     const int64_t now_us = engine_now_us(engine);
     int64_t probe_us = atomic_load_explicit(&engine->disk_probe_us, memory_order_relaxed);

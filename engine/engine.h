@@ -94,8 +94,9 @@ bool engine_healthy(const struct engine *engine);
 const char *engine_failure(const struct engine *engine);
 /* False where writes would be refused now: poisoned, full disk, or full queues. */
 bool engine_can_write(const struct engine *engine);
-/* May this write be submitted? As engine_can_write(), but of a full disk one write a second is let through: the try that finds
- * out whether there is room again. (A segment that could be made ahead tells so as well, without any write.) */
+/* May this write be submitted? As engine_can_write(); but where a block found no room although the next segment could be
+ * made, one write a second is let through: the try that finds out whether there is room again. (Else the preparer finds out,
+ * without any write.) */
 bool engine_admit_write(struct engine *engine);
 bool engine_disk_full(const struct engine *engine);
 int64_t engine_now_us(const struct engine *engine); /* wall clock that never goes back in this process */

@@ -393,6 +393,18 @@ static uint64_t segment_room(const struct event_log *log)
     return log->header.file_size - LOG_BLOCK_ALIGN - log->offset;
 }
 
+bool event_log_is_short(const struct event_log *log)
+{
+    if (log->prepared || log->spare_file >= 0) {
+        return false;
+    }
+    if (log->file < 0 || log->closing) {
+        return true;
+    }
+    const uint64_t used = log->offset + (log->state == LOG_WRITING ? log->request.size : 0);
+    return log->header.file_size - LOG_BLOCK_ALIGN - used < log->block_size;
+}
+
 static bool commit_fits(const struct commit *commit, uint64_t used, uint64_t room,
                         uint64_t payload_limit)
 {
@@ -727,6 +739,11 @@ static enum status log_complete(struct event_log *log, bool first, struct error 
     }
     if (log->state == LOG_POISONED) {
         return error_set(error, STATUS_IO, "%s", log->failure.text);
+    }
+    if (status == STATUS_NO_SPACE) {
+        return error_set(error, status, "%s: no room for the first segment: %llu MiB must be free",
+                         log->directory,
+                         (unsigned long long)((log->segment_size + DISK_RESERVE) >> 20));
     }
     return log_trouble(error, log->io, status, "make the first segment of", log->directory);
 }

@@ -97,6 +97,10 @@ const char *event_log_segment_path(const struct event_log *log);
 /* True when a new prepared segment is wanted: call event_log_prepare() soon (and not at once again after it failed). */
 bool event_log_wants_segment(const struct event_log *log);
 
+/* True where the open segment has less room than the largest block, and the next one is not there yet: if that cannot be
+ * made, commits will soon fail. */
+bool event_log_is_short(const struct event_log *log);
+
 /* Pre-writes the next segment file; segment_size as in the options of the open log. Any thread, with its own io; one at a
  * time. A failure leaves nothing behind. */
 MUST_USE enum status event_log_prepare(struct io *io, const char *directory, uint64_t segment_size);

@@ -11,6 +11,7 @@
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -335,11 +336,26 @@ static enum status zeros_write(struct io *io, int descriptor, const void *zeros,
     return STATUS_OK;
 }
 
+/* Asking first leaves the last of a nearly full disk alone. To take it, fail and give it back would be to starve, each time
+ * again, whoever else writes there. */
+static bool disk_has(int descriptor, uint64_t size)
+{
+    struct statvfs disk;
+    if (fstatvfs(descriptor, &disk) != 0 || disk.f_blocks == 0) {
+        return true; /* some filesystems do not say */
+    }
+    const uint64_t room = (uint64_t)disk.f_bavail * disk.f_frsize;
+    return room >= DISK_RESERVE && room - DISK_RESERVE >= size;
+}
+
 enum status io_posix_allocate(struct io *io, int file, uint64_t size)
 {
     struct io_posix_file *entry = file_of(posix_of(io), file);
     assert(!entry->read_only && size > 0);
     assert(!entry->direct || size % LOG_BLOCK_ALIGN == 0);
+    if (!disk_has(entry->descriptor, size)) {
+        return io_posix_fail(io, ENOSPC);
+    }
     void *zeros = aligned_alloc(LOG_BLOCK_ALIGN, ALLOCATE_PIECE);
     if (zeros == NULL) {
         return io_posix_fail(io, ENOMEM);
