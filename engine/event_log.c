@@ -741,9 +741,10 @@ static enum status log_complete(struct event_log *log, bool first, struct error 
         return error_set(error, STATUS_IO, "%s", log->failure.text);
     }
     if (status == STATUS_NO_SPACE) {
-        return error_set(error, status, "%s: no room for the first segment: %llu MiB must be free",
-                         log->directory,
-                         (unsigned long long)((log->segment_size + DISK_RESERVE) >> 20));
+        return error_set(error, status,
+                         "%s: no room for the first segment: %llu MiB must be free (of a small disk, %llu and an eighth of it)",
+                         log->directory, (unsigned long long)((log->segment_size + DISK_RESERVE) >> 20),
+                         (unsigned long long)(log->segment_size >> 20));
     }
     return log_trouble(error, log->io, status, "make the first segment of", log->directory);
 }

@@ -58,7 +58,7 @@ struct io_operations {
     enum status (*size)(struct io *io, int file, uint64_t *out_size);
     /* Makes [0, size) of the file really written zeros, so that later overwrites change no metadata; durable. Slow. A
      * failure leaves part of them: unlink the file. STATUS_NO_SPACE, at once and with nothing taken, where less than
-     * DISK_RESERVE would be left on the disk. */
+     * DISK_RESERVE, or an eighth of a small disk, would be left. */
     enum status (*allocate)(struct io *io, int file, uint64_t size);
     /* Cuts, or grows with zeros; durable, with all earlier completed writes. Slow. */
     enum status (*truncate)(struct io *io, int file, uint64_t size);

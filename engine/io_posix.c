@@ -345,7 +345,9 @@ static bool disk_has(int descriptor, uint64_t size)
         return true; /* some filesystems do not say */
     }
     const uint64_t room = (uint64_t)disk.f_bavail * disk.f_frsize;
-    return room >= DISK_RESERVE && room - DISK_RESERVE >= size;
+    const uint64_t eighth = (uint64_t)disk.f_blocks * disk.f_frsize / 8; /* a small disk has less to keep */
+    const uint64_t reserve = eighth < DISK_RESERVE ? eighth : DISK_RESERVE;
+    return room >= reserve && room - reserve >= size;
 }
 
 enum status io_posix_allocate(struct io *io, int file, uint64_t size)

@@ -64,7 +64,7 @@
 #define LOG_BLOCK_PAYLOAD         (16u * 1024 * 1024 - LOG_BLOCK_ALIGN)
 #define LOG_BLOCK_SIZE            (LOG_BLOCK_PAYLOAD + LOG_BLOCK_ALIGN) /* the largest block with its header */
 #define LOG_BLOCK_BUFFERS         3u                  /* one filling, one being flushed, one being applied */
-#define DISK_RESERVE              (64ull * 1024 * 1024) /* no segment is made where less would be left: checkpoints' room */
+#define DISK_RESERVE              (64ull * 1024 * 1024) /* no segment is made where less (or less than an eighth of the disk) would be left */
 
 /* Queues. Beyond these, requests are answered 503 with Retry-After before their body is parsed. */
 #define LIMIT_COMMITS_QUEUED      16384u
