@@ -62,9 +62,9 @@ static struct stats_arm arm_of(const struct metric *metric, uint64_t users,
                                const struct metric_sums *sums)
 {
     if (metric->type == METRIC_PROPORTION) {
-        return (struct stats_arm){users, (int128)sums->active, 0};
+        return (struct stats_arm){.users = users, .sum = (int128)sums->active};
     }
-    return (struct stats_arm){users, sums->sum, sums->sum_square};
+    return (struct stats_arm){.users = users, .sum = sums->sum, .sum_square = sums->sum_square};
 }
 
 /* A proportion counts users, so sums beyond 128 bits do not concern it. */
@@ -96,6 +96,7 @@ static struct stats_comparison comparison_none(enum stats_state state)
         .statistic = NAN,
         .p_value = NAN,
         .ln_p_value = NAN,
+        .z_p_value = NAN,
         .lift_state = state,
         .lift = NAN,
         .lift_interval = none,

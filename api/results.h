@@ -89,6 +89,11 @@ MUST_USE enum status results_compute(const struct results_question *question, st
 const struct results_cell *results_cell(const struct results *results, uint32_t variant,
                                         uint32_t metric);
 
+/* One cell as an object: the estimate, and against the control where it is compared. A ratio has no count. */
+void results_write_cell(struct json_writer *writer, enum stats_kind kind, bool is_decrease, const struct results_cell *cell);
+/* The sample-ratio check as an object. */
+void results_write_sample_ratio(struct json_writer *writer, const struct stats_srm *srm, bool weights_changed, bool ok);
+
 /* One metric on one day of a time series. */
 struct results_day {
     double value; /* of the day, per user assigned so far */

@@ -71,6 +71,7 @@ static void write_comparison(struct json_writer *writer, const struct results_ce
     json_end_object(writer);
     write_number(writer, "p_value", comparison->p_value);
     write_number(writer, "ln_p_value", comparison->ln_p_value);
+    write_number(writer, "z_p_value", comparison->z_p_value);
     write_number(writer, "p_value_adjusted", cell->p_adjusted);
     write_number(writer, "statistic", comparison->statistic);
     write_number(writer, "degrees_of_freedom", comparison->degrees_of_freedom);
@@ -92,16 +93,17 @@ static void write_comparison(struct json_writer *writer, const struct results_ce
     json_end_object(writer);
 }
 
-static void write_cell(struct json_writer *writer, const struct metric *metric,
-                       const struct results_cell *cell)
+void results_write_cell(struct json_writer *writer, enum stats_kind kind, bool is_decrease, const struct results_cell *cell)
 {
-    bool is_mean = metric->type == METRIC_MEAN;
+    bool is_mean = kind == STATS_MEAN;
     json_begin_object(writer);
     write_state(writer, "state", cell->state);
     write_number(writer, "value", cell->estimate.value);
     write_interval(writer, "confidence_interval", &cell->estimate.interval);
     write_natural(writer, "sample_size", cell->users);
-    write_natural(writer, "count", cell->count);
+    if (kind != STATS_RATIO) {
+        write_natural(writer, "count", cell->count);
+    }
     if (is_mean && cell->state == STATS_OVERFLOW) {
         json_key(writer, "sum");
         json_null(writer);
@@ -110,7 +112,7 @@ static void write_cell(struct json_writer *writer, const struct metric *metric,
     }
     write_number(writer, "std_error", cell->estimate.std_error);
     write_number(writer, "std_dev", cell->estimate.std_dev);
-    if (metric->direction == METRIC_DECREASE) {
+    if (is_decrease) {
         json_key(writer, "direction");
         json_text(writer, "decrease");
     }
@@ -234,7 +236,9 @@ static void write_variant(struct json_writer *writer, const struct results *resu
     json_begin_object(writer);
     for (uint32_t i = 0; i < question->metric_count; i++) {
         json_key_bytes(writer, question->metrics[i]->name);
-        write_cell(writer, question->metrics[i], results_cell(results, index, i));
+        const struct metric *metric = question->metrics[i];
+        results_write_cell(writer, metric->type == METRIC_PROPORTION ? STATS_PROPORTION : STATS_MEAN,
+                           metric->direction == METRIC_DECREASE, results_cell(results, index, i));
     }
     json_end_object(writer);
     if (question->series) {
@@ -243,11 +247,10 @@ static void write_variant(struct json_writer *writer, const struct results *resu
     json_end_object(writer);
 }
 
-static void write_sample_ratio(struct json_writer *writer, const struct results *results)
+void results_write_sample_ratio(struct json_writer *writer, const struct stats_srm *srm, bool weights_changed, bool ok)
 {
-    const struct stats_srm *srm = &results->srm;
     json_begin_object(writer);
-    if (results->question->weights_changed) {
+    if (weights_changed) {
         json_key(writer, "state");
         json_text(writer, "weights_changed");
     } else {
@@ -255,7 +258,7 @@ static void write_sample_ratio(struct json_writer *writer, const struct results 
     }
     write_number(writer, "p_value", srm->p_value);
     json_key(writer, "ok");
-    json_bool(writer, !results->srm_failed);
+    json_bool(writer, ok);
     write_number(writer, "chi_square", srm->chi_square);
     write_number(writer, "degrees_of_freedom", srm->degrees_of_freedom);
     write_number(writer, "sequential_p_value", srm->sequential_p_value);
@@ -275,7 +278,7 @@ static void write_summary(struct json_writer *writer, const struct results *resu
     json_text(writer, results_test_name(results->question->test));
     write_number(writer, "confidence_level", results->question->confidence_level);
     json_key(writer, "srm");
-    write_sample_ratio(writer, results);
+    results_write_sample_ratio(writer, &results->srm, results->question->weights_changed, !results->srm_failed);
     write_natural(writer, "events_counted", data->events_counted);
     json_key(writer, "events_excluded");
     json_begin_object(writer);

@@ -128,22 +128,28 @@ static uint128 magnitude(int128 value)
     return value < 0 ? -(uint128)value : (uint128)value;
 }
 
+/* left - right, each with its sign, rounded once. */
+static double signed_difference(const struct wide *left, bool left_negative, const struct wide *right, bool right_negative)
+{
+    double sign = left_negative ? -1.0 : 1.0;
+    struct wide result;
+    if (left_negative != right_negative) {
+        result = wide_add(left, right);
+    } else if (wide_less(left, right)) {
+        result = wide_subtract(right, left);
+        sign = -sign;
+    } else {
+        result = wide_subtract(left, right);
+    }
+    return sign * wide_to_double(&result);
+}
+
 /* a*m - b*n, rounded once. Two means may agree in all the digits of a double and still differ. */
 static double cross_difference(int128 a, uint64_t m, int128 b, uint64_t n)
 {
-    struct wide left = wide_multiply(magnitude(a), m);
-    struct wide right = wide_multiply(magnitude(b), n);
-    double sign = a < 0 ? -1.0 : 1.0;
-    struct wide result;
-    if ((a < 0) != (b < 0)) {
-        result = wide_add(&left, &right);
-    } else if (wide_less(&left, &right)) {
-        result = wide_subtract(&right, &left);
-        sign = -sign;
-    } else {
-        result = wide_subtract(&left, &right);
-    }
-    return sign * wide_to_double(&result);
+    const struct wide left = wide_multiply(magnitude(a), m);
+    const struct wide right = wide_multiply(magnitude(b), n);
+    return signed_difference(&left, a < 0, &right, b < 0);
 }
 
 /* ---- The moments of one arm ---- */
@@ -159,10 +165,26 @@ struct moments {
 
 static double unit_of(enum stats_kind kind)
 {
-    return kind == STATS_PROPORTION ? 1.0 : MILLIONTHS_PER_UNIT;
+    return kind == STATS_MEAN ? MILLIONTHS_PER_UNIT : 1.0; /* of a ratio they cancel */
 }
 
-/* n*Q - S^2, or false if no users can have these sums. A proportion has Q = S, since 0 and 1 are their own squares. */
+/* n*Q - S^2 of x, or false if no users can have these sums. */
+static bool square_spread(uint128 sum_square, int128 sum, uint64_t users, double *out_spread)
+{
+    if (sum_square == STATS_SUM_SQUARE_OVERFLOW) {
+        return false;
+    }
+    struct wide squares = wide_multiply(sum_square, users);
+    struct wide square = wide_multiply(magnitude(sum), magnitude(sum));
+    if (wide_less(&squares, &square)) {
+        return false;
+    }
+    struct wide spread = wide_subtract(&squares, &square);
+    *out_spread = wide_to_double(&spread);
+    return true;
+}
+
+/* The same of x, whatever the kind. A proportion has Q = S, since 0 and 1 are their own squares. */
 static bool spread_of(enum stats_kind kind, const struct stats_arm *arm, double *out_spread)
 {
     if (kind == STATS_PROPORTION) {
@@ -172,21 +194,62 @@ static bool spread_of(enum stats_kind kind, const struct stats_arm *arm, double 
         *out_spread = (double)((uint128)arm->sum * (arm->users - (uint64_t)arm->sum));
         return true;
     }
-    if (arm->sum_square == STATS_SUM_SQUARE_OVERFLOW) {
-        return false;
+    return square_spread(arm->sum_square, arm->sum, arm->users, out_spread);
+}
+
+/* n*P - S_x S_y, rounded once. */
+static double cross_spread(const struct stats_arm *arm)
+{
+    const struct wide left = wide_multiply(magnitude(arm->product), arm->users);
+    const struct wide right = wide_multiply(magnitude(arm->sum), magnitude(arm->denominator_sum));
+    return signed_difference(&left, arm->product < 0, &right, (arm->sum < 0) != (arm->denominator_sum < 0));
+}
+
+/* The delta method: the variance of R is that of the mean of (x - R y) / mean(y). With n*Q - S^2 and the like exact, what is
+ * left to cancel is one sum of three terms; below what their rounding can make it is 0 (x = R y for every user). */
+static struct moments ratio_moments(const struct stats_arm *arm)
+{
+    struct moments moments = {.users = (double)arm->users,
+                              .mean_is_zero = arm->sum == 0,
+                              .mean = NAN,
+                              .variance = NAN,
+                              .variance_of_mean = NAN};
+    double spread_x;
+    double spread_y;
+    if (!square_spread(arm->sum_square, arm->sum, arm->users, &spread_x) ||
+        !square_spread(arm->denominator_square, arm->denominator_sum, arm->users, &spread_y)) {
+        moments.state = STATS_OVERFLOW;
+        return moments;
     }
-    struct wide squares = wide_multiply(arm->sum_square, arm->users);
-    struct wide square = wide_multiply(magnitude(arm->sum), magnitude(arm->sum));
-    if (wide_less(&squares, &square)) {
-        return false;
+    const double cross = cross_spread(arm);
+    if (fabs(cross) > sqrt(spread_x) * sqrt(spread_y) * (1.0 + 1e-12)) {
+        moments.state = STATS_OVERFLOW; /* no users have these sums */
+        return moments;
     }
-    struct wide spread = wide_subtract(&squares, &square);
-    *out_spread = wide_to_double(&spread);
-    return true;
+    if (arm->users == 0 || arm->denominator_sum == 0) {
+        moments.state = STATS_NO_DATA;
+        return moments;
+    }
+    moments.mean = (double)arm->sum / (double)arm->denominator_sum;
+    if (arm->users == 1) {
+        moments.state = STATS_INSUFFICIENT_DATA;
+        return moments;
+    }
+    const double positive = spread_x + moments.mean * moments.mean * spread_y;
+    const double spread = positive - 2.0 * moments.mean * cross;
+    const double mean_y = (double)arm->denominator_sum / moments.users;
+    const double pairs = moments.users * (moments.users - 1.0);
+    moments.state = STATS_OK;
+    moments.variance = spread > positive * 4e-15 ? spread / pairs / mean_y / mean_y : 0.0;
+    moments.variance_of_mean = moments.variance / moments.users;
+    return moments;
 }
 
 static struct moments moments_of(enum stats_kind kind, const struct stats_arm *arm)
 {
+    if (kind == STATS_RATIO) {
+        return ratio_moments(arm);
+    }
     struct moments moments = {.users = (double)arm->users,
                               .mean_is_zero = arm->sum == 0,
                               .mean = NAN,
@@ -297,6 +360,7 @@ static struct stats_comparison comparison_undefined(void)
                                      .statistic = NAN,
                                      .p_value = NAN,
                                      .ln_p_value = NAN,
+                                     .z_p_value = NAN,
                                      .lift_state = STATS_NO_DATA,
                                      .lift = NAN,
                                      .lift_interval = INTERVAL_NONE,
@@ -356,6 +420,7 @@ static double compare_difference(const struct moments *control, const struct mom
         (struct interval){comparison->difference - half, comparison->difference + half};
     comparison->statistic = statistic;
     comparison->p_value = fmin(1.0, 2.0 * dist_t_upper(fabs(statistic), degrees));
+    comparison->z_p_value = fmin(1.0, 2.0 * dist_normal_upper(fabs(statistic)));
     comparison->ln_p_value = fmin(0.0, M_LN2 + dist_t_ln_upper(fabs(statistic), degrees));
     return critical;
 }
@@ -487,18 +552,22 @@ static bool sequence_ready(enum stats_kind kind, const struct stats_arm *control
     if (control->users < SEQUENCE_USERS_MIN || treatment->users < SEQUENCE_USERS_MIN) {
         return false;
     }
-    return kind == STATS_MEAN || rarest_count(control, treatment) >= SEQUENCE_CONVERSIONS_MIN;
+    return kind != STATS_PROPORTION || rarest_count(control, treatment) >= SEQUENCE_CONVERSIONS_MIN;
 }
 
 /* What needs no variance: the difference, its lift, and for few conversions the interval from Wilson's. */
 static void compare_values(enum stats_kind kind, const struct stats_arm *control,
                            const struct stats_arm *treatment, const struct moments *baseline,
-                           double tail, struct stats_comparison *comparison)
+                           const struct moments *changed, double tail, struct stats_comparison *comparison)
 {
-    double users = (double)((uint128)control->users * treatment->users);
-    double numerator =
-        cross_difference(treatment->sum, control->users, control->sum, treatment->users);
-    comparison->difference = numerator / users / unit_of(kind);
+    if (kind == STATS_RATIO) {
+        comparison->difference = changed->mean - baseline->mean;
+    } else {
+        double users = (double)((uint128)control->users * treatment->users);
+        double numerator =
+            cross_difference(treatment->sum, control->users, control->sum, treatment->users);
+        comparison->difference = numerator / users / unit_of(kind);
+    }
     if (!baseline->mean_is_zero) {
         comparison->lift = comparison->difference / fabs(baseline->mean);
     }
@@ -526,7 +595,7 @@ struct stats_comparison stats_compare(enum stats_kind kind, const struct stats_a
     if (comparison.state == STATS_OVERFLOW || comparison.state == STATS_NO_DATA) {
         return comparison;
     }
-    compare_values(kind, control, treatment, &baseline, tail, &comparison);
+    compare_values(kind, control, treatment, &baseline, &changed, tail, &comparison);
     comparison.difference_std_error = sqrt(baseline.variance_of_mean + changed.variance_of_mean);
     if (comparison.state != STATS_OK) {
         if (comparison.state == STATS_ZERO_VARIANCE && baseline.mean_is_zero) {

@@ -36,6 +36,10 @@ struct stats_arm {
     uint64_t users;
     int128 sum;         /* of x, in millionths (proportion: whole counts) */
     uint128 sum_square; /* of x*x, in millionths squared (proportion: not used); or the mark below */
+    /* A ratio's: x is the numerator, y the denominator of one user; both in millionths. */
+    int128 denominator_sum;
+    uint128 denominator_square; /* of y*y */
+    int128 product;             /* of x*y */
 };
 
 /* What a rollup stores as sum_square when the true one does not fit: the answer is then STATS_OVERFLOW. */
@@ -44,13 +48,15 @@ struct stats_arm {
 enum stats_kind {
     STATS_PROPORTION,
     STATS_MEAN,
+    STATS_RATIO, /* sum of x / sum of y; the user is the unit all the same. NO_DATA also where the y add up to 0 */
 };
 
 /* One arm on its own. Values in whole units (29.99, not 29990000). */
 struct stats_estimate {
     enum stats_state state;
     double value;     /* mean of x */
-    double std_dev;   /* of x: sample standard deviation (n-1), for a proportion too: one variance everywhere */
+    double std_dev;   /* of x: sample standard deviation (n-1), for a proportion too: one variance everywhere; of a ratio,
+                         of (x - R y) / mean(y) */
     double std_error; /* of value; std errors of two arms add in squares to the difference's */
     struct interval interval; /* mean: t with users-1 degrees (NaN if constant); proportion: Wilson */
 };
@@ -79,6 +85,7 @@ struct stats_comparison {
     double statistic;                    /* t */
     double p_value;                      /* two-sided, Welch's t on the absolute difference */
     double ln_p_value;                   /* right where p_value underflows to 0 */
+    double z_p_value;                    /* of the same statistic by the normal distribution */
     enum stats_state lift_state;
     double lift;                         /* difference / |control| */
     struct interval lift_interval;       /* Fieller, excludes 0 exactly when p_value does; NaN where unbounded */

@@ -30,6 +30,7 @@ extern const struct command command_import;
 extern const struct command command_replay;
 extern const struct command command_restore;
 extern const struct command command_results;
+extern const struct command command_stats;
 extern const struct command command_token_create;
 extern const struct command command_token_list;
 extern const struct command command_token_revoke;

@@ -9,7 +9,7 @@ static const struct command *const commands[] = {
     &command_import,     &command_results,      &command_token_create,
     &command_token_list, &command_token_revoke, &command_demo,
     &command_replay,     &command_verify,       &command_dump,
-    &command_backup,     &command_restore,
+    &command_backup,     &command_restore,      &command_stats,
 };
 
 static const char lesson[] =
