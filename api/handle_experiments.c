@@ -4,6 +4,7 @@
  * told so (OUTCOME_SUPERSEDED). Where the client did not say which version it changes (If-Match), it is tried again on the
  * newest.
  */
+#include <math.h>
 #include <openssl/sha.h>
 #include <stdio.h>
 
@@ -107,6 +108,20 @@ static void write_metric_names(struct json_writer *writer, const struct experime
     json_end_array(writer);
 }
 
+static void write_holdout(struct json_writer *writer, const struct experiment *experiment)
+{
+    if (experiment->holdout.size == 0) {
+        json_null(writer);
+        return;
+    }
+    json_begin_object(writer);
+    json_key(writer, "name");
+    json_text_bytes(writer, experiment->holdout);
+    json_key(writer, "share");
+    json_double(writer, experiment->holdout_share);
+    json_end_object(writer);
+}
+
 static void write_experiment(struct json_writer *writer, const struct experiment *experiment)
 {
     json_begin_object(writer);
@@ -130,6 +145,8 @@ static void write_experiment(struct json_writer *writer, const struct experiment
     json_double(writer, experiment->traffic_allocation);
     json_key(writer, "layer");
     write_optional_text(writer, experiment->layer);
+    json_key(writer, "holdout");
+    write_holdout(writer, experiment);
     json_key(writer, "metrics");
     write_metric_names(writer, experiment);
     write_optional_time(writer, "start_at", experiment->start_at_us);
@@ -303,6 +320,28 @@ static bool submit_version(struct call *call, const struct experiment *experimen
                                       continuation);
 }
 
+/* Experiments that name one group must mean the same users. Replies where another one gives it another share. */
+static bool check_holdout(struct call *call, const struct experiment *experiment)
+{
+    for (uint32_t i = 0; experiment->holdout.size != 0 && i < call->catalog->experiment_count; i++) {
+        const struct experiment *other = experiment_at(call, i);
+        if (other->status == EXPERIMENT_ARCHIVED || uuid_equal(&other->id, &experiment->id) ||
+            !bytes_equal(other->holdout, experiment->holdout) ||
+            fabs(other->holdout_share - experiment->holdout_share) <= 1e-12) {
+            continue;
+        }
+        struct field_errors errors = field_errors_in(&call->arena);
+        const char *message =
+            arena_format(&call->arena, "the group has a share of %g in experiment %.*s: it must be the same everywhere",
+                         other->holdout_share, (int)other->key.size, (const char *)other->key.data);
+        field_error_add(&errors, "holdout_share", message != NULL ? message : "the group has another share elsewhere",
+                        "holdout.share");
+        call_reply_field_errors(call, 422, "holdout_share", &errors, "The holdout group has another share elsewhere.");
+        return false;
+    }
+    return true;
+}
+
 /* A slice of its layer for what has not begun; what has begun keeps its start. Replies where none is free. */
 static bool take_slice(struct call *call, const struct experiment *experiment, bool has_begun,
                        struct experiment_place *place)
@@ -337,7 +376,7 @@ static void place_and_submit(struct call *call, const struct experiment *experim
                              void (*continuation)(struct call *call))
 {
     struct experiment *finished = NULL;
-    if (!take_slice(call, experiment, has_begun, place)) {
+    if (!check_holdout(call, experiment) || !take_slice(call, experiment, has_begun, place)) {
         return;
     }
     enum status status = experiment_finish(experiment, place, &finished);

@@ -103,6 +103,11 @@ static const char *why(const struct question *question)
     switch (told->result.reason) {
     case ASSIGN_NOT_RUNNING:
         return why_not_running(question);
+    case ASSIGN_HOLDOUT:
+        return arena_format(&question->call->arena,
+                            "the point in the holdout group, %.9g, is below its share, %.9g: every experiment that names "
+                            "the group leaves the user out",
+                            told->holdout_point, question->experiment->holdout_share);
     case ASSIGN_NOT_TARGETED:
         return why_not_targeted(question);
     case ASSIGN_LAYER:
@@ -221,6 +226,24 @@ static void write_targeting(struct json_writer *writer, const struct question *q
     }
     json_end_array(writer);
     write_outcome(writer, question->told.is_targeted);
+    json_end_object(writer);
+}
+
+static void write_holdout(struct json_writer *writer, const struct question *question)
+{
+    const struct experiment *experiment = question->experiment;
+    json_key(writer, "holdout");
+    if (experiment->holdout.size == 0) {
+        json_null(writer);
+        return;
+    }
+    json_begin_object(writer);
+    json_key(writer, "name");
+    json_text_bytes(writer, experiment->holdout);
+    json_key(writer, "share");
+    json_double(writer, experiment->holdout_share);
+    write_point(writer, question->told.holdout_point);
+    write_outcome(writer, !question->told.is_held_out);
     json_end_object(writer);
 }
 
@@ -372,6 +395,7 @@ void handle_explain_get(struct call *call)
     json_key(&writer, "user_id");
     json_text_bytes(&writer, entry.user_id);
     write_running(&writer, &question);
+    write_holdout(&writer, &question);
     write_targeting(&writer, &question);
     write_layer(&writer, &question);
     write_traffic(&writer, &question);

@@ -15,6 +15,7 @@ static const char *const reason_names[] = {
     [ASSIGN_NOT_IN_TRAFFIC] = "not_in_traffic",
     [ASSIGN_LAYER] = "layer",
     [ASSIGN_NOT_RUNNING] = "not_running",
+    [ASSIGN_HOLDOUT] = "holdout",
 };
 
 const char *assign_reason_name(enum assign_reason reason)
@@ -52,6 +53,17 @@ double assign_variant_point(uint64_t salt, struct bytes user_id)
 double assign_layer_point(struct bytes layer, struct bytes user_id)
 {
     return point_of(XXH3_64bits(layer.data, layer.size), bytes_of_text("layer"), user_id);
+}
+
+double assign_holdout_point(struct bytes holdout, struct bytes user_id)
+{
+    return point_of(XXH3_64bits(holdout.data, holdout.size), bytes_of_text("holdout"), user_id);
+}
+
+static bool is_held_out(const struct experiment *experiment, struct bytes user_id)
+{
+    return experiment->holdout.size != 0 &&
+           assign_holdout_point(experiment->holdout, user_id) < experiment->holdout_share;
 }
 
 /* In a layer the traffic is a slice of it; elsewhere a share of the experiment's own. */
@@ -103,6 +115,10 @@ struct assign_result assign_user(const struct experiment *experiment, struct byt
     if (!is_open(experiment, now_us)) {
         return result;
     }
+    if (is_held_out(experiment, user_id)) {
+        result.reason = ASSIGN_HOLDOUT;
+        return result;
+    }
     if (!targeting_matches(&experiment->targeting, attributes)) {
         result.reason = ASSIGN_NOT_TARGETED;
         return result;
@@ -121,15 +137,21 @@ void assign_explain(const struct experiment *experiment, struct bytes user_id,
 {
     struct assign_explanation told = {
         .is_open = as_if_open || is_open(experiment, now_us),
+        .is_held_out = is_held_out(experiment, user_id),
         .traffic_point = traffic_point(experiment, user_id),
         .variant_point = assign_variant_point(experiment->salt, user_id),
     };
+    if (experiment->holdout.size != 0) {
+        told.holdout_point = assign_holdout_point(experiment->holdout, user_id);
+    }
     told.is_targeted = targeting_evaluate(&experiment->targeting, attributes, told.holds);
     told.variant = variant_at(experiment, told.variant_point);
     const enum assign_reason traffic = traffic_reason(experiment, told.traffic_point);
     told.is_in_traffic = traffic == ASSIGN_SPLIT;
     if (!told.is_open) {
         told.result.reason = ASSIGN_NOT_RUNNING;
+    } else if (told.is_held_out) {
+        told.result.reason = ASSIGN_HOLDOUT;
     } else if (!told.is_targeted) {
         told.result.reason = ASSIGN_NOT_TARGETED;
     } else {

@@ -16,6 +16,7 @@ enum assign_reason {
     ASSIGN_NOT_IN_TRAFFIC,
     ASSIGN_LAYER, /* the user's point is in another slice of the layer */
     ASSIGN_NOT_RUNNING,
+    ASSIGN_HOLDOUT, /* the user is in the group that is kept out */
 };
 
 const char *assign_reason_name(enum assign_reason reason);
@@ -30,6 +31,8 @@ double assign_traffic_point(uint64_t salt, struct bytes user_id);
 double assign_variant_point(uint64_t salt, struct bytes user_id);
 /* One user's point in a layer, the same for all its experiments. */
 double assign_layer_point(struct bytes layer, struct bytes user_id);
+/* The same for a holdout group: who is below its share is kept out of every experiment that names it. */
+double assign_holdout_point(struct bytes holdout, struct bytes user_id);
 
 /* What a new user would get at this time. attributes: an encoded map, or empty. */
 struct assign_result assign_user(const struct experiment *experiment, struct bytes user_id, struct bytes attributes,
@@ -38,6 +41,8 @@ struct assign_result assign_user(const struct experiment *experiment, struct byt
 /* Every question of docs/assignment.md with its answer, those behind the first "no" as well. */
 struct assign_explanation {
     bool is_open;
+    bool is_held_out;
+    double holdout_point; /* where there is a group */
     bool is_targeted;
     bool holds[TARGETING_NODES_MAX]; /* by the targeting's nodes */
     bool is_in_traffic;              /* in the slice where there is a layer, else in the share */

@@ -159,6 +159,45 @@ static void idempotency_key_write(struct pack_writer *writer, const struct field
     }
 }
 
+struct holdout_fields {
+    struct bytes name;
+    double share;
+};
+
+static const struct field_row holdout_rows[] = {
+    {.name = "name", .kind = &field_kind_name, .access = FIELD_GIVEN, .is_required = true, FIELD_MEMBER(struct holdout_fields, name), .least = 1, .most = LIMIT_KEY},
+    {.name = "share", .kind = &field_kind_fraction, .access = FIELD_GIVEN, .is_required = true, FIELD_MEMBER(struct holdout_fields, share)},
+};
+
+static void holdout_read(struct reading *reading, const struct field_row *row, const struct field *field, void *member)
+{
+    struct experiment *experiment = member;
+    struct holdout_fields fields = {{NULL, 0}, 0};
+    const uint32_t faults = reading->errors->count;
+    (void)row;
+    (void)document_read(reading, holdout_rows, COUNT_OF(holdout_rows), field, NULL, &fields);
+    if (reading->errors->count == faults) {
+        experiment->holdout = fields.name;
+        experiment->holdout_share = fields.share;
+    }
+}
+
+static void holdout_write(struct pack_writer *writer, const struct field_row *row, const void *member)
+{
+    const struct experiment *experiment = member;
+    (void)row;
+    if (experiment->holdout.size == 0) {
+        pack_nil(writer);
+        return;
+    }
+    pack_map(writer, 2);
+    pack_text_z(writer, "name");
+    pack_text(writer, experiment->holdout);
+    pack_text_z(writer, "share");
+    pack_double(writer, experiment->holdout_share);
+}
+
+static const struct field_kind kind_holdout = {holdout_read, holdout_write, NULL};
 static const struct field_kind kind_idempotency_key = {idempotency_key_read, idempotency_key_write,
                                                        NULL};
 static const struct field_kind kind_metrics = {metrics_read, metrics_write, NULL};
@@ -206,7 +245,7 @@ static const struct field_row experiment_rows[] = {
     [ROW_TRAFFIC] = {"traffic_allocation", &field_kind_fraction, FIELD_GIVEN, EXPERIMENT_ROW(traffic_allocation)},
     [ROW_LAYER] = {"layer", &field_kind_name, FIELD_GIVEN, EXPERIMENT_ROW(layer), .least = 1, .most = LIMIT_KEY},
     [ROW_LAYER_START] = {"layer_start", &field_kind_fraction, FIELD_HIDDEN, EXPERIMENT_ROW(layer_start)},
-    [ROW_HOLDOUT] = {"holdout", NULL, FIELD_UNSUPPORTED, .note = "holdout groups are not supported yet; leave it out, or null"},
+    [ROW_HOLDOUT] = {"holdout", &kind_holdout, FIELD_GIVEN},
     [ROW_SALT] = {"salt", &field_kind_natural, FIELD_OURS, .is_required = true, EXPERIMENT_ROW(salt)},
     [ROW_START_AT] = {"start_at", &field_kind_instant, FIELD_GIVEN, EXPERIMENT_ROW(start_at_us)},
     [ROW_END_AT] = {"end_at", &field_kind_instant, FIELD_GIVEN, EXPERIMENT_ROW(end_at_us)},
@@ -456,6 +495,10 @@ enum status experiment_patch(const struct experiment *current, struct bytes patc
         field_fault(&reading, &status_field, "wrong_type", "cannot be null");
     }
     experiment_defaults(&reading, presence.null, experiment);
+    if (presence_has(presence.null, ROW_HOLDOUT)) {
+        experiment->holdout = bytes_of(NULL, 0);
+        experiment->holdout_share = 0;
+    }
     if (presence_has(presence.set, ROW_VARIANTS)) {
         variants_settle(&reading, &draft, current, variant_users, context, random);
     }

@@ -72,6 +72,8 @@ struct experiment {
     struct targeting targeting;
     double traffic_allocation; /* 0 to 1 */
     struct bytes layer;        /* empty where none */
+    struct bytes holdout;      /* group of users that are kept out; empty where none */
+    double holdout_share;      /* of that group, 0 to 1 */
     double layer_start;        /* of its slice of the layer, see layer.h; the slice is as long as traffic_allocation */
     uint64_t salt;             /* of its hashes */
     int64_t start_at_us;       /* 0 where not scheduled */

@@ -118,6 +118,31 @@ Test(assign, layer_points_are_those_of_the_published_vectors)
     cr_expect_eq(count, 205);
 }
 
+Test(assign, holdout_points_are_those_of_the_published_vectors)
+{
+    FILE *file = vectors_open();
+    char line[4096];
+    uint32_t count = 0;
+    while (fgets(line, sizeof(line), file) != NULL) {
+        unsigned long long point;
+        char holdout_hex[512];
+        char hex[512];
+        uint8_t holdout[256];
+        uint8_t user[256];
+        if (sscanf(line, " {\"holdout_hex\": \"%511[0-9a-f]\", \"user_id_hex\": \"%511[0-9a-f]\"", holdout_hex, hex) != 2) {
+            continue;
+        }
+        const char *at = strstr(line, "\"point\": ");
+        cr_assert_not_null(at);
+        cr_assert_eq(sscanf(at, "\"point\": \"%llx\"", &point), 1);
+        cr_expect_eq(assign_holdout_point(bytes_of_hex(holdout_hex, holdout), bytes_of_hex(hex, user)),
+                     (double)point * 0x1p-53, "%s", line);
+        count++;
+    }
+    fclose(file);
+    cr_expect_eq(count, 123);
+}
+
 Test(assign, variants_are_those_of_the_published_vectors)
 {
     FILE *file = vectors_open();
@@ -142,6 +167,10 @@ Test(assign, variants_are_those_of_the_published_vectors)
                              2);
                 experiment.layer = bytes_of_text(layer);
             }
+            if (strstr(line, "\"holdout\": \"q4\"") != NULL) {
+                experiment.holdout = bytes_of_text("q4");
+                experiment.holdout_share = 0.3;
+            }
         }
         if (sscanf(line, " {\"user_id\": \"%255[^\"]\", \"variant\": %15[0-9a-z]", user_id,
                    variant) != 2) {
@@ -151,8 +180,10 @@ Test(assign, variants_are_those_of_the_published_vectors)
             assign_user(&experiment, bytes_of_text(user_id), no_attributes, NOW_US);
         if (strcmp(variant, "null") == 0) {
             cr_expect_eq(result.reason,
-                         experiment.layer.size > 0 ? ASSIGN_LAYER : ASSIGN_NOT_IN_TRAFFIC, "%s",
-                         line);
+                         experiment.layer.size > 0     ? ASSIGN_LAYER
+                         : experiment.holdout.size > 0 ? ASSIGN_HOLDOUT
+                                                       : ASSIGN_NOT_IN_TRAFFIC,
+                         "%s", line);
         } else {
             cr_expect_eq(result.reason, ASSIGN_SPLIT, "%s", line);
             cr_expect_eq(result.variant, (uint32_t)atoi(variant), "%s", line);
@@ -160,7 +191,7 @@ Test(assign, variants_are_those_of_the_published_vectors)
         count++;
     }
     fclose(file);
-    cr_expect_eq(count, 360);
+    cr_expect_eq(count, 400);
 }
 
 /* ---- Evenness ---- */
@@ -443,7 +474,7 @@ Test(assign, an_explanation_says_what_is_done)
     struct variant variants[] = {{.weight = 0.25}, {.weight = 0}, {.weight = 0.75}};
     struct targeting_node nodes[2];
     struct pack_value age;
-    uint32_t reasons[ASSIGN_NOT_RUNNING + 1] = {0};
+    uint32_t reasons[ASSIGN_HOLDOUT + 1] = {0};
     for (uint32_t i = 0; i < 20000; i++) {
         struct experiment experiment = experiment_of(i % 7, 0.5, variants, COUNT_OF(variants));
         char text[64];
@@ -459,6 +490,8 @@ Test(assign, an_explanation_says_what_is_done)
         experiment.status = i % 5 == 0 ? EXPERIMENT_PAUSED : EXPERIMENT_RUNNING;
         experiment.layer = i % 3 == 0 ? bytes_of_text("checkout") : no_attributes;
         experiment.layer_start = 0.25;
+        experiment.holdout = i % 2 == 0 ? bytes_of_text("q4") : no_attributes;
+        experiment.holdout_share = 0.4;
         struct assign_result done = assign_user(&experiment, user_id, encoded, NOW_US);
         assign_explain(&experiment, user_id, encoded, NOW_US, false, &told);
         cr_assert_eq(told.result.reason, done.reason);
@@ -467,7 +500,7 @@ Test(assign, an_explanation_says_what_is_done)
         cr_assert_eq(told.is_targeted, i % 36 >= 18);
         cr_assert_eq(told.holds[1], told.is_targeted);
         cr_assert_eq(done.reason == ASSIGN_SPLIT,
-                     told.is_open && told.is_targeted && told.is_in_traffic);
+                     told.is_open && !told.is_held_out && told.is_targeted && told.is_in_traffic);
         reasons[done.reason]++;
         assign_explain(&experiment, user_id, encoded, NOW_US, true, &told);
         experiment.status = EXPERIMENT_RUNNING;
@@ -477,7 +510,7 @@ Test(assign, an_explanation_says_what_is_done)
     }
     cr_expect(reasons[ASSIGN_SPLIT] > 1000 && reasons[ASSIGN_NOT_TARGETED] > 1000);
     cr_expect(reasons[ASSIGN_NOT_IN_TRAFFIC] > 1000 && reasons[ASSIGN_LAYER] > 1000);
-    cr_expect(reasons[ASSIGN_NOT_RUNNING] > 1000);
+    cr_expect(reasons[ASSIGN_NOT_RUNNING] > 1000 && reasons[ASSIGN_HOLDOUT] > 1000);
 }
 
 Test(assign, reasons_have_the_names_of_the_interface)
@@ -488,4 +521,5 @@ Test(assign, reasons_have_the_names_of_the_interface)
     cr_expect_str_eq(assign_reason_name(ASSIGN_NOT_IN_TRAFFIC), "not_in_traffic");
     cr_expect_str_eq(assign_reason_name(ASSIGN_LAYER), "layer");
     cr_expect_str_eq(assign_reason_name(ASSIGN_NOT_RUNNING), "not_running");
+    cr_expect_str_eq(assign_reason_name(ASSIGN_HOLDOUT), "holdout");
 }

@@ -456,3 +456,36 @@ def test_archived(server):
     assert lasting(ask(server, made, "u")) == lasting(before)
     assert server.force(made, [("v", "control", None)])[0]["variant"] is None
     assert len(server.get(f"/experiments/{made['id']}/assignments").json["assignments"]) == 1
+
+
+def test_holdout_groups(server):
+    """The same users are kept out of every experiment that names the group, whatever else differs; others are not asked."""
+    group = {"name": "holdout-test", "share": 0.3}
+    first = server.make_experiment("Held out 1", holdout=group)
+    second = server.make_experiment("Held out 2", holdout=group, layer="holdout-layer", traffic_allocation=1.0)
+    free = server.make_experiment("Not held out")
+    users = [f"held-{i}" for i in range(1000)]
+
+    def ask(experiment):
+        answer = server.post(f"/experiments/{experiment['id']}/assignments", {"users": [{"user_id": u} for u in users]})
+        return {a["user_id"]: a for a in answer.json["assignments"]}
+    answers = [ask(experiment) for experiment in (first, second, free)]
+    held = [{u for u, a in answer.items() if a["variant"] is None} for answer in answers]
+    assert held[0] == held[1] and 230 < len(held[0]) < 370 and held[2] == set()
+    assert {answers[0][u]["reason"] for u in held[0]} == {"holdout"}
+
+    kept_out = min(held[0])
+    told = server.get(f"/experiments/{first['id']}/explain/{kept_out}").json
+    assert told["holdout"]["name"] == "holdout-test" and told["holdout"]["share"] == 0.3 and told["holdout"]["point"] < 0.3
+    assert told["new_user"]["reason"] == "holdout" and told["new_user"]["variant"] is None
+
+    # A group is one share. Without it, nobody is held out; who was enrolled stays.
+    other = server.post("/experiments", {"name": "Other share", "variants": [{"name": "a"}, {"name": "b"}],
+                                         "holdout": {"name": "holdout-test", "share": 0.4}})
+    check_problem(other, 422, "holdout_share")
+    changed = server.request("PATCH", f"/experiments/{first['id']}", {"holdout": None})
+    assert changed.status == 200 and changed.json["holdout"] is None
+    assert server.get(f"/experiments/{first['id']}/assignment/{kept_out}").json["variant"] is not None
+    back = server.request("PATCH", f"/experiments/{first['id']}", {"holdout": group})
+    assert back.json["holdout"] == group
+    assert server.get(f"/experiments/{first['id']}/assignment/{kept_out}").json["variant"] is not None, "a stored answer stays"

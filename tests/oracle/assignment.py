@@ -160,8 +160,15 @@ def layer_point(layer, user_id):
     return point(xxh3_64(layer), b"layer", user_id)
 
 
-def is_let_in(salt, traffic_allocation, user_id, layer=None, layer_start=0.0):
-    """Is the user in the experiment's share of the traffic, or in its slice of the layer?"""
+def holdout_point(holdout, user_id):
+    """The same for all experiments that name a holdout group."""
+    return point(xxh3_64(holdout), b"holdout", user_id)
+
+
+def is_let_in(salt, traffic_allocation, user_id, layer=None, layer_start=0.0, holdout=None, holdout_share=0.0):
+    """Is the user outside of the holdout group, and in the experiment's share of the traffic, or in its slice of the layer?"""
+    if holdout is not None and holdout_point(holdout.encode(), user_id) * 2.0**-53 < holdout_share:
+        return False
     if layer is None:
         return point(salt, b"traffic", user_id) * 2.0**-53 < traffic_allocation
     inside = layer_point(layer.encode(), user_id) * 2.0**-53 - layer_start
@@ -203,8 +210,10 @@ EXPERIMENTS = (
     {"salt": 10, "traffic_allocation": 0.3, "layer": "checkout", "layer_start": 0.0, "weights": [0.5, 0.5]},
     {"salt": 11, "traffic_allocation": 0.7, "layer": "checkout", "layer_start": 0.3, "weights": [0.25, 0.75]},
     {"salt": 12, "traffic_allocation": 0.5, "layer": "\u00dcbersicht", "layer_start": 0.5, "weights": [0.5, 0.5]},
+    {"salt": 13, "traffic_allocation": 1.0, "holdout": "q4", "holdout_share": 0.3, "weights": [0.5, 0.5]},
 )
 
+HOLDOUTS = ("q4", "\u00dcbersicht", "h" * 100)
 LAYERS = ("a", "checkout", "\u00dcbersicht", "the first screen", "l" * 100)
 
 
@@ -230,6 +239,12 @@ def lines():
                "point": f"{layer_point(layer.encode(), user_id):014x}"} for layer in LAYERS for user_id in user_ids()]
     for i, vector in enumerate(layers):
         yield "  " + json.dumps(vector) + ("," if i + 1 < len(layers) else "")
+    yield ' ],'
+    yield ' "holdouts": ['
+    holdouts = [{"holdout_hex": holdout.encode().hex(), "user_id_hex": user_id.hex(),
+                 "point": f"{holdout_point(holdout.encode(), user_id):014x}"} for holdout in HOLDOUTS for user_id in user_ids()]
+    for i, vector in enumerate(holdouts):
+        yield "  " + json.dumps(vector) + ("," if i + 1 < len(holdouts) else "")
     yield ' ],'
     yield ' "experiments": ['
     for i, experiment in enumerate(EXPERIMENTS):
