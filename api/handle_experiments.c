@@ -59,15 +59,6 @@ static void write_encoded(struct json_writer *writer, struct bytes encoded)
     }
 }
 
-static void write_optional_text(struct json_writer *writer, struct bytes text)
-{
-    if (text.size == 0) {
-        json_null(writer);
-    } else {
-        json_text_bytes(writer, text);
-    }
-}
-
 static void write_optional_time(struct json_writer *writer, const char *key, int64_t us)
 {
     json_key(writer, key);
@@ -144,7 +135,7 @@ static void write_experiment(struct json_writer *writer, const struct experiment
     json_key(writer, "traffic_allocation");
     json_double(writer, experiment->traffic_allocation);
     json_key(writer, "layer");
-    write_optional_text(writer, experiment->layer);
+    handler_write_optional_text(writer, experiment->layer);
     json_key(writer, "holdout");
     write_holdout(writer, experiment);
     json_key(writer, "metrics");

@@ -4,6 +4,7 @@
  * so the built-in ones are replaced, too.
  */
 #include "api/handler.h"
+#include "api/metric_parts.h"
 #include "api/routes.h"
 
 /* How often a change that lost against another is tried on the newest version. */
@@ -14,12 +15,14 @@ struct metric_work {
     uint32_t attempts;
     struct bytes document; /* the client's */
     struct bytes name;     /* in the call's arena */
-    uint8_t outcome;
+    uint8_t outcomes[METRIC_PARTS + 1];
+    uint32_t count; /* of definitions: the parts of a ratio, then the metric */
 };
 
 static const char *const type_names[] = {
     [METRIC_PROPORTION] = "proportion",
     [METRIC_MEAN] = "mean",
+    [METRIC_RATIO] = "ratio",
 };
 
 static const char *const aggregation_names[] = {
@@ -65,13 +68,13 @@ static void write_metric(struct json_writer *writer, const struct metric *metric
     json_key(writer, "type");
     json_text(writer, type_names[metric->type]);
     json_key(writer, "event_type");
-    json_text_bytes(writer, metric->event_type);
+    handler_write_optional_text(writer, metric->event_type);
+    json_key(writer, "numerator");
+    handler_write_optional_text(writer, metric->numerator);
+    json_key(writer, "denominator");
+    handler_write_optional_text(writer, metric->denominator);
     json_key(writer, "property");
-    if (metric->property.size == 0) {
-        json_null(writer);
-    } else {
-        json_text_bytes(writer, metric->property);
-    }
+    handler_write_optional_text(writer, metric->property);
     json_key(writer, "aggregation");
     json_text(writer, metric->type == METRIC_MEAN ? aggregation_names[metric->aggregation] : NULL);
     json_key(writer, "filters");
@@ -134,24 +137,32 @@ static struct definition_context context_after(struct call *call, const struct m
     };
 }
 
-static void submit_metric(struct call *call, const struct metric *metric, struct metric_work *work,
-                          void (*continuation)(struct call *call))
+/* The last of them is what the request is about. */
+static void submit_metrics(struct call *call, struct metric *const *metrics, uint32_t count, struct metric_work *work,
+                           void (*continuation)(struct call *call))
 {
-    struct definition definition = {
-        .id = metric->id,
-        .version = metric->version,
-        .author = metric->author,
-        .document = metric->document,
-    };
-    const char *name = arena_copy(&call->arena, metric->name);
+    struct definition definitions[METRIC_PARTS + 1];
+    for (uint32_t i = 0; i < count; i++) {
+        definitions[i] = (struct definition){.id = metrics[i]->id,
+                                             .version = metrics[i]->version,
+                                             .author = metrics[i]->author,
+                                             .document = metrics[i]->document};
+    }
+    const struct bytes own_name = metrics[count - 1]->name;
+    const char *name = arena_copy(&call->arena, own_name);
     if (name == NULL) {
         call_reply_engine_status(call, STATUS_NO_MEMORY);
         return;
     }
-    work->name = bytes_of(name, metric->name.size);
+    work->name = bytes_of(name, own_name.size);
+    work->count = count;
     call->handler_data = work;
-    (void)handler_submit_definitions(call, RECORD_METRIC, &definition, 1, &work->outcome,
-                                     continuation);
+    (void)handler_submit_definitions(call, RECORD_METRIC, definitions, count, work->outcomes, continuation);
+}
+
+static bool is_applied(const struct metric_work *work)
+{
+    return work->outcomes[work->count - 1] == OUTCOME_APPLIED;
 }
 
 /* False, with the reply made, where the write failed; else call->catalog is the newest. */
@@ -205,56 +216,112 @@ static void create_done(struct call *call)
     if (!written(call)) {
         return;
     }
-    if (work->outcome == OUTCOME_APPLIED) {
+    if (is_applied(work)) {
         reply_written(call, 201);
     } else {
         reply_taken(call); /* by a request at the same time */
     }
 }
 
-/* The document decoded as the metric that it would be if its name were new. */
-static struct metric *decode_new(struct call *call, struct bytes document,
-                                 const struct metric *archived)
+/* A new metric of this document, or the next version of an archived one of its name. `member`: of the ratio that it is a part
+ * of, or NULL. NULL where a reply was made. */
+static struct metric *decode_new(struct call *call, struct bytes document, const char *member)
 {
-    struct definition_context context = context_after(call, archived);
-    struct field_errors errors = field_errors_in(&call->arena);
+    const struct metric *archived = NULL;
     struct metric *metric = NULL;
-    enum status status = metric_create(document, &context, &errors, &metric);
-    if (status != STATUS_OK) {
-        handler_reply_refused(call, status, &errors);
-        return NULL;
+    for (int attempt = 0; attempt < 2; attempt++) {
+        struct definition_context context = context_after(call, archived);
+        struct field_errors errors = field_errors_in(&call->arena);
+        metric_free(metric);
+        metric = NULL;
+        const enum status status = metric_create(document, &context, &errors, &metric);
+        if (status != STATUS_OK) {
+            for (uint32_t i = 0; member != NULL && i < errors.count && i < LIMIT_FIELD_ERRORS; i++) {
+                const char *path = arena_format(&call->arena, "%s.%s", member, errors.items[i].path);
+                errors.items[i].path = path != NULL ? path : errors.items[i].path;
+            }
+            handler_reply_refused(call, status, &errors);
+            return NULL;
+        }
+        const uint32_t index = catalog_find_metric(call->catalog, metric->name);
+        if (index == CATALOG_NONE) {
+            return metric;
+        }
+        archived = metric_at(call, index);
+        if (!archived->archived) {
+            break;
+        }
     }
-    return metric;
+    if (metric->version > 1) {
+        return metric;
+    }
+    reply_taken(call);
+    metric_free(metric);
+    return NULL;
+}
+
+/* Do the parts of a ratio exist, or come with it? Replies where one does not. */
+static bool check_parts(struct call *call, const struct metric *metric, struct metric *const *made, uint32_t made_count)
+{
+    const struct bytes names[] = {metric->numerator, metric->denominator};
+    static const char *const members[] = {"numerator", "denominator"};
+    struct field_errors errors = field_errors_in(&call->arena);
+    for (size_t i = 0; i < COUNT_OF(names) && metric->type == METRIC_RATIO; i++) {
+        const uint32_t index = catalog_find_metric(call->catalog, names[i]);
+        bool is_mean = index != CATALOG_NONE && metric_at(call, index)->type == METRIC_MEAN;
+        for (uint32_t k = 0; k < made_count; k++) {
+            is_mean = is_mean || bytes_equal(made[k]->name, names[i]);
+        }
+        if (!is_mean) {
+            field_error_add(&errors, "unknown_metric", "must be the name of a mean, or what one is made of", "%s", members[i]);
+        }
+    }
+    if (errors.count != 0) {
+        handler_reply_refused(call, STATUS_INVALID, &errors);
+    }
+    return errors.count == 0;
+}
+
+static void create_all(struct call *call, const struct metric_parts *parts, struct metric_work *work, struct metric **metrics)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < METRIC_PARTS; i++) {
+        if (parts->documents[i].size != 0) {
+            metrics[count] = decode_new(call, parts->documents[i], parts->members[i]);
+            if (metrics[count++] == NULL) {
+                return;
+            }
+        }
+    }
+    struct metric *metric = decode_new(call, parts->document, NULL);
+    metrics[count] = metric;
+    if (metric == NULL || !check_parts(call, metric, metrics, count)) {
+        return;
+    }
+    if (call->catalog->metric_count + count + 1 > LIMIT_METRICS && metric->version == 1) {
+        call_reply_problem(call, 409, "too_many_metrics", "There are %u metrics; there may be %u.", call->catalog->metric_count,
+                           LIMIT_METRICS);
+        return;
+    }
+    submit_metrics(call, metrics, count + 1, work, create_done);
 }
 
 void handle_metric_create(struct call *call)
 {
     static const char *const names[] = {NULL};
     struct bytes document;
-    if (!call_query_only(call, names) || !call_document(call, &document)) {
+    struct metric_parts parts;
+    if (!call_query_only(call, names) || !call_document(call, &document) || !metric_parts_take(call, document, &parts)) {
         return;
     }
     struct metric_work *work = work_make(call, CATALOG_NONE);
-    struct metric *metric = work == NULL ? NULL : decode_new(call, document, NULL);
-    if (metric == NULL) {
-        return;
+    struct metric *metrics[METRIC_PARTS + 1] = {NULL};
+    if (work != NULL) {
+        create_all(call, &parts, work, metrics);
     }
-    uint32_t index = catalog_find_metric(call->catalog, metric->name);
-    if (index != CATALOG_NONE && !metric_at(call, index)->archived) {
-        reply_taken(call);
-    } else if (index == CATALOG_NONE && call->catalog->metric_count >= LIMIT_METRICS) {
-        call_reply_problem(call, 409, "too_many_metrics",
-                           "There are %u metrics, which is the most.", LIMIT_METRICS);
-    } else if (index == CATALOG_NONE) {
-        submit_metric(call, metric, work, create_done);
-    } else {
-        struct metric *revived = decode_new(call, document, metric_at(call, index));
-        if (revived != NULL) {
-            submit_metric(call, revived, work, create_done);
-        }
-        metric_free(revived);
+    for (size_t i = 0; i < COUNT_OF(metrics); i++) {
+        metric_free(metrics[i]);
     }
-    metric_free(metric);
 }
 
 /* PATCH and DELETE */
@@ -272,7 +339,9 @@ static void patch_attempt(struct call *call, struct metric_work *work,
         handler_reply_refused(call, status, &errors);
         return;
     }
-    submit_metric(call, metric, work, continuation);
+    if (check_parts(call, metric, NULL, 0)) {
+        submit_metrics(call, &metric, 1, work, continuation);
+    }
     metric_free(metric);
 }
 
@@ -282,7 +351,7 @@ static void patch_done(struct call *call)
     if (!written(call)) {
         return;
     }
-    if (work->outcome == OUTCOME_APPLIED) {
+    if (is_applied(work)) {
         reply_written(call, 200);
     } else if (work->attempts < ATTEMPTS_MAX) {
         patch_attempt(call, work, patch_done);
@@ -306,7 +375,7 @@ static void archive_done(struct call *call)
     if (!written(call)) {
         return;
     }
-    if (work->outcome == OUTCOME_APPLIED || metric_at(call, work->index)->archived) {
+    if (is_applied(work) || metric_at(call, work->index)->archived) {
         call_reply_empty(call, 204);
     } else if (work->attempts < ATTEMPTS_MAX) {
         patch_attempt(call, work, archive_done);

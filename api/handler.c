@@ -231,6 +231,15 @@ void handler_write_operand(struct json_writer *writer, enum rule_operator operat
     json_end_array(writer);
 }
 
+void handler_write_optional_text(struct json_writer *writer, struct bytes text)
+{
+    if (text.size == 0) {
+        json_null(writer);
+    } else {
+        json_text_bytes(writer, text);
+    }
+}
+
 void handler_reply_refused(struct call *call, enum status status, const struct field_errors *errors)
 {
     bool has_error = errors->count > 0;

@@ -43,6 +43,9 @@ const char *handler_text_fault(struct bytes text, size_t limit);
 void handler_write_operand(struct json_writer *writer, enum rule_operator operation,
                            const struct rule_values *values);
 
+/* A text, or null where it is empty. */
+void handler_write_optional_text(struct json_writer *writer, struct bytes text);
+
 /* The reply to a definition that was refused with this status. */
 void handler_reply_refused(struct call *call, enum status status,
                            const struct field_errors *errors);

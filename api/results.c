@@ -53,24 +53,33 @@ const struct results_cell *results_cell(const struct results *results, uint32_t 
 
 /* Cells. */
 
-static enum stats_kind kind_of(const struct metric *metric)
+enum stats_kind results_kind(const struct metric *metric)
 {
-    return metric->type == METRIC_PROPORTION ? STATS_PROPORTION : STATS_MEAN;
+    static const enum stats_kind kinds[] = {
+        [METRIC_PROPORTION] = STATS_PROPORTION,
+        [METRIC_MEAN] = STATS_MEAN,
+        [METRIC_RATIO] = STATS_RATIO,
+    };
+    return kinds[metric->type];
 }
 
-static struct stats_arm arm_of(const struct metric *metric, uint64_t users,
-                               const struct metric_sums *sums)
+struct stats_arm results_arm(const struct metric *metric, uint64_t users, const struct metric_sums *sums)
 {
     if (metric->type == METRIC_PROPORTION) {
         return (struct stats_arm){.users = users, .sum = (int128)sums->active};
     }
-    return (struct stats_arm){.users = users, .sum = sums->sum, .sum_square = sums->sum_square};
+    return (struct stats_arm){.users = users,
+                              .sum = sums->sum,
+                              .sum_square = sums->sum_square,
+                              .denominator_sum = sums->denominator_sum,
+                              .denominator_square = sums->denominator_square,
+                              .product = sums->product};
 }
 
 /* A proportion counts users, so sums beyond 128 bits do not concern it. */
 static bool is_overflow(const struct metric *metric, const struct metric_sums *sums)
 {
-    return metric->type == METRIC_MEAN && sums->overflow;
+    return metric->type != METRIC_PROPORTION && sums->overflow;
 }
 
 static struct stats_estimate estimate_none(enum stats_state state)
@@ -123,9 +132,9 @@ static void cell_compare(const struct results *results, const struct metric *met
     if (is_overflow(metric, base) || is_overflow(metric, sums)) {
         cell->comparison = comparison_none(STATS_OVERFLOW);
     } else {
-        struct stats_arm control_arm = arm_of(metric, control->users, base);
-        struct stats_arm treatment_arm = arm_of(metric, treatment->users, sums);
-        cell->comparison = stats_compare(kind_of(metric), &control_arm, &treatment_arm, &options);
+        struct stats_arm control_arm = results_arm(metric, control->users, base);
+        struct stats_arm treatment_arm = results_arm(metric, treatment->users, sums);
+        cell->comparison = stats_compare(results_kind(metric), &control_arm, &treatment_arm, &options);
     }
     double chance = cell->comparison.chance_to_win;
     cell->bayesian_p = 2.0 * fmin(chance, 1.0 - chance);
@@ -153,8 +162,8 @@ static void cell_fill(const struct results *results, uint32_t variant, uint32_t 
     if (is_overflow(metric, own)) {
         cell->estimate = estimate_none(STATS_OVERFLOW);
     } else {
-        struct stats_arm arm = arm_of(metric, sums->users, own);
-        cell->estimate = stats_estimate_arm(kind_of(metric), &arm, question->confidence_level);
+        struct stats_arm arm = results_arm(metric, sums->users, own);
+        cell->estimate = stats_estimate_arm(results_kind(metric), &arm, question->confidence_level);
     }
     cell->state = cell->estimate.state;
     if (variant != question->experiment->control) {
@@ -385,7 +394,10 @@ static void warn_of_metric(struct results *results, uint32_t index)
     if (metric->archived) {
         warn(results, "%.*s is archived: it is still counted, but new experiments cannot name it.", size, name);
     }
-    if (results->total_users > 0 && count == 0) {
+    if (results->total_users > 0 && count == 0 && metric->type == METRIC_RATIO) {
+        warn(results, "%.*s: no event of its denominator, %.*s, was counted in this range.", size, name,
+             (int)metric->denominator.size, (const char *)metric->denominator.data);
+    } else if (results->total_users > 0 && count == 0) {
         warn(results, "%.*s: no event \"%.*s\" was counted for it in this range.", size, name,
              (int)metric->event_type.size, (const char *)metric->event_type.data);
     } else if (metric->type == METRIC_PROPORTION && has_few_conversions(results, index)) {

@@ -89,6 +89,9 @@ MUST_USE enum status results_compute(const struct results_question *question, st
 const struct results_cell *results_cell(const struct results *results, uint32_t variant,
                                         uint32_t metric);
 
+enum stats_kind results_kind(const struct metric *metric);
+struct stats_arm results_arm(const struct metric *metric, uint64_t users, const struct metric_sums *sums);
+
 /* One cell as an object: the estimate, and against the control where it is compared. A ratio has no count. */
 void results_write_cell(struct json_writer *writer, enum stats_kind kind, bool is_decrease, const struct results_cell *cell);
 /* The sample-ratio check as an object. */

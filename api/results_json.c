@@ -128,19 +128,16 @@ void results_write_cell(struct json_writer *writer, enum stats_kind kind, bool i
 static struct stats_estimate estimate_of(const struct results *results, const struct metric *metric,
                                          uint64_t users, const struct metric_sums *sums)
 {
-    bool is_proportion = metric->type == METRIC_PROPORTION;
-    struct stats_arm arm = {
-        .users = users,
-        .sum = is_proportion ? (int128)sums->active : sums->sum,
-        .sum_square = is_proportion ? 0 : sums->sum_square,
-    };
-    return stats_estimate_arm(is_proportion ? STATS_PROPORTION : STATS_MEAN, &arm,
-                              results->question->confidence_level);
+    const struct stats_arm arm = results_arm(metric, users, sums);
+    return stats_estimate_arm(results_kind(metric), &arm, results->question->confidence_level);
 }
 
-/* A day's value per user assigned so far. The mean needs no second moments, so an overflow of those does not matter. */
+/* A day's value per user assigned so far; of a ratio the day's own. The mean needs no second moments, so an overflow of those does not matter. */
 static double day_value(const struct metric *metric, uint64_t users, const struct metric_sums *sums)
 {
+    if (metric->type == METRIC_RATIO) {
+        return sums->denominator_sum != 0 ? (double)sums->sum / (double)sums->denominator_sum : (double)NAN;
+    }
     if (users == 0) {
         return NAN;
     }
@@ -159,7 +156,7 @@ void results_day(const struct results *results, const struct day_sums *day, uint
     *out_values = (struct results_day){
         .value = day_value(metric, day->users_total, on_day),
         .count = is_proportion ? on_day->active : on_day->events,
-        .has_sum = !is_proportion,
+        .has_sum = metric->type == METRIC_MEAN,
         .sum = on_day->sum,
         .cumulative = {.state = STATS_OVERFLOW, .value = NAN, .interval = {NAN, NAN}},
         .cumulative_count = is_proportion ? cumulative->active : cumulative->events,
@@ -237,8 +234,7 @@ static void write_variant(struct json_writer *writer, const struct results *resu
     for (uint32_t i = 0; i < question->metric_count; i++) {
         json_key_bytes(writer, question->metrics[i]->name);
         const struct metric *metric = question->metrics[i];
-        results_write_cell(writer, metric->type == METRIC_PROPORTION ? STATS_PROPORTION : STATS_MEAN,
-                           metric->direction == METRIC_DECREASE, results_cell(results, index, i));
+        results_write_cell(writer, results_kind(metric), metric->direction == METRIC_DECREASE, results_cell(results, index, i));
     }
     json_end_object(writer);
     if (question->series) {

@@ -10,6 +10,7 @@
 static const char *const type_names[] = {
     [METRIC_PROPORTION] = "proportion",
     [METRIC_MEAN] = "mean",
+    [METRIC_RATIO] = "ratio",
 };
 
 static const char *const aggregation_names[] = {
@@ -23,7 +24,7 @@ static const char *const direction_names[] = {
     [METRIC_DECREASE] = "decrease",
 };
 
-static const char *const types_unsupported[] = {"ratio", "retention", "quantile", NULL};
+static const char *const types_unsupported[] = {"retention", "quantile", NULL};
 static const char *const aggregations_unsupported[] = {"max", NULL};
 
 static const struct field_choices type_choices = {type_names, COUNT_OF(type_names),
@@ -207,6 +208,8 @@ enum metric_row {
     ROW_DIRECTION,
     ROW_WINDOW,
     ROW_CAP,
+    ROW_NUMERATOR,
+    ROW_DENOMINATOR,
     ROW_ARCHIVED,
     ROW_CREATED_AT,
     ROW_UPDATED_AT,
@@ -221,13 +224,15 @@ static const struct field_row metric_rows[] = {
     [ROW_DESCRIPTION] = {"description", &field_kind_prose, FIELD_GIVEN, METRIC_ROW(description), .most = LIMIT_DESCRIPTION},
     [ROW_VERSION] = {"version", &field_kind_version, FIELD_OURS, .is_required = true, METRIC_ROW(version)},
     [ROW_TYPE] = {"type", &field_kind_choice, FIELD_GIVEN, .is_required = true, METRIC_ROW(type), .choices = &type_choices},
-    [ROW_EVENT_TYPE] = {"event_type", &field_kind_name, FIELD_GIVEN, .is_required = true, METRIC_ROW(event_type), .least = 1, .most = LIMIT_EVENT_TYPE},
+    [ROW_EVENT_TYPE] = {"event_type", &field_kind_name, FIELD_GIVEN, METRIC_ROW(event_type), .least = 1, .most = LIMIT_EVENT_TYPE},
     [ROW_PROPERTY] = {"property", &field_kind_name, FIELD_GIVEN, METRIC_ROW(property), .least = 1, .most = LIMIT_NAME},
     [ROW_AGGREGATION] = {"aggregation", &field_kind_choice, FIELD_GIVEN, METRIC_ROW(aggregation), .choices = &aggregation_choices},
     [ROW_FILTERS] = {"filters", &kind_filters, FIELD_GIVEN, .most = LIMIT_METRIC_FILTERS},
     [ROW_DIRECTION] = {"direction", &field_kind_choice, FIELD_GIVEN, METRIC_ROW(direction), .choices = &direction_choices},
     [ROW_WINDOW] = {"window_hours", NULL, FIELD_UNSUPPORTED, .note = "attribution windows are not supported yet; leave it out, or null"},
     [ROW_CAP] = {"cap", &kind_cap, FIELD_GIVEN},
+    [ROW_NUMERATOR] = {"numerator", &field_kind_word, FIELD_GIVEN, METRIC_ROW(numerator), .least = 1, .most = LIMIT_KEY},
+    [ROW_DENOMINATOR] = {"denominator", &field_kind_word, FIELD_GIVEN, METRIC_ROW(denominator), .least = 1, .most = LIMIT_KEY},
     [ROW_ARCHIVED] = {"archived", &field_kind_flag, FIELD_GIVEN, METRIC_ROW(archived)},
     [ROW_CREATED_AT] = {"created_at", &field_kind_instant, FIELD_OURS, .is_required = true, METRIC_ROW(created_at_us)},
     [ROW_UPDATED_AT] = {"updated_at", &field_kind_instant, FIELD_OURS, .is_required = true, METRIC_ROW(updated_at_us)},
@@ -241,10 +246,49 @@ static const struct field cap_field = {.parent = "", .name = "cap"};
 static const struct field property_field = {.parent = "", .name = "property"};
 static const struct field aggregation_field = {.parent = "", .name = "aggregation"};
 
+struct part {
+    const char *name;
+    bool is_given;
+};
+
+/* Faults the parts that are given and must not be, or missing and must be. */
+static void parts_check(struct reading *reading, const struct part *parts, size_t count, bool are_wanted, const char *message)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct field field = {.parent = "", .name = parts[i].name};
+        if (parts[i].is_given != are_wanted) {
+            field_fault(reading, &field, are_wanted ? "required" : "not_allowed", "%s", message);
+        }
+    }
+}
+
+/* A ratio is of two metrics and has no events of its own; everything else has events and no such parts. */
+static void ratio_settle(struct reading *reading, bool aggregation_is_open, struct metric *metric)
+{
+    const struct part own[] = {{"event_type", metric->event_type.size > 0},
+                               {"property", metric->property.size > 0},
+                               {"filters", metric->filter_count > 0},
+                               {"cap", metric->has_cap},
+                               {"aggregation", !aggregation_is_open && metric->aggregation != METRIC_COUNT}};
+    const struct part ratio[] = {{"numerator", metric->numerator.size > 0}, {"denominator", metric->denominator.size > 0}};
+    if (metric->type == METRIC_RATIO) {
+        parts_check(reading, own, COUNT_OF(own), false, "does not go with a ratio, which is of two metrics");
+        parts_check(reading, ratio, COUNT_OF(ratio), true, "is required by a ratio: the name of a mean, or what one is made of");
+        metric->aggregation = METRIC_COUNT;
+    } else {
+        parts_check(reading, ratio, COUNT_OF(ratio), false, "goes with a ratio only");
+        parts_check(reading, own, 1, true, "is required: the events it takes");
+    }
+}
+
 /* What holds between the fields; puts the default aggregation where `aggregation_is_open`. */
 static void metric_settle(struct reading *reading, bool aggregation_is_open, struct metric *metric)
 {
     bool has_property = metric->property.size > 0;
+    ratio_settle(reading, aggregation_is_open, metric);
+    if (metric->type == METRIC_RATIO) {
+        return;
+    }
     if (metric->type == METRIC_PROPORTION) {
         if (metric->has_cap) {
             field_fault(reading, &cap_field, "not_allowed", "does not go with a proportion, where a user counts once");
@@ -393,6 +437,10 @@ enum status metric_patch(const struct metric *current, struct bytes patch,
     }
     /* A change of type takes the aggregation of the new type along. */
     bool type_changed = draft.type != current->type;
+    if ((draft.type == METRIC_RATIO) != (current->type == METRIC_RATIO)) {
+        static const struct field type_field = {.parent = "", .name = "type"};
+        field_fault(&reading, &type_field, "immutable", "cannot become a ratio, or cease to be one: define another metric");
+    }
     bool aggregation_is_open = presence_has(presence.null, ROW_AGGREGATION) ||
                                (type_changed && !presence_has(presence.set, ROW_AGGREGATION));
     if (errors->count == 0) {

@@ -94,6 +94,7 @@ struct experiment {
 enum metric_type {
     METRIC_PROPORTION,
     METRIC_MEAN,
+    METRIC_RATIO, /* of two means */
 };
 
 enum metric_aggregation {
@@ -125,6 +126,8 @@ struct metric {
     struct metric_filter *filters; /* all must hold */
     uint32_t filter_count;
     enum metric_direction direction;
+    struct bytes numerator;   /* of METRIC_RATIO: names of means, defined before */
+    struct bytes denominator; /* likewise; their caps do not count here */
     bool has_cap;
     int64_t cap_upper; /* millionths: what a user's total beyond it counts as */
     bool archived;

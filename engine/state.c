@@ -215,6 +215,19 @@ static enum status apply_experiment(struct state *state, const struct definition
     return rollup_grow(&state->rollup, at != CATALOG_NONE ? at : catalog->experiment_count - 1, variants);
 }
 
+/* Of a ratio: both parts are metrics, and no ratios. */
+static bool metric_parts_exist(const struct catalog *catalog, const struct metric *metric)
+{
+    const struct bytes names[] = {metric->numerator, metric->denominator};
+    for (size_t i = 0; i < COUNT_OF(names) && metric->type == METRIC_RATIO; i++) {
+        const uint32_t at = catalog_find_metric(catalog, names[i]);
+        if (at == CATALOG_NONE || catalog->metrics[at]->current->type == METRIC_RATIO) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static enum status apply_metric(struct state *state, const struct definition *definition, uint64_t lsn, bool past,
                                 bool *out_applied)
 {
@@ -226,9 +239,10 @@ static enum status apply_metric(struct state *state, const struct definition *de
     const uint32_t at = catalog_find_metric(state->catalog, metric->name);
     const struct metric *current = at != CATALOG_NONE ? state->catalog->metrics[at]->current : NULL;
     const bool fits = current != NULL
-                          ? definition->version == current->version + 1 && uuid_equal(&definition->id, &current->id)
+                          ? definition->version == current->version + 1 && uuid_equal(&definition->id, &current->id) &&
+                                (current->type == METRIC_RATIO) == (metric->type == METRIC_RATIO)
                           : definition->version == 1 && state->catalog->metric_count < LIMIT_METRICS;
-    if (!fits) {
+    if (!fits || !metric_parts_exist(state->catalog, metric)) {
         metric_free(metric);
         *out_applied = false;
         return STATUS_OK;

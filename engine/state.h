@@ -96,6 +96,10 @@ struct metric_sums {
     uint64_t events;     /* counting events in the range */
     int128 sum;          /* of the users' totals, in millionths */
     uint128 sum_square;  /* of the squares of the users' totals, in millionths squared */
+    /* Of a ratio: the same of the denominators, and of the products of the two. Its sum is the numerators'. */
+    int128 denominator_sum;
+    uint128 denominator_square;
+    int128 product;
     bool overflow;       /* the magnitudes add up beyond 64 bits: sum_square is not to be trusted */
 };
 

@@ -1,5 +1,6 @@
 /* state_internal.h: what the parts of the state share: state.c (apply), state_past.c (late facts), state_rows.c (the
- * durable form), state_results.c and state_capped.c (answers). Nobody else includes it.
+ * durable form), state_results.c, state_capped.c and
+ * state_ratio.c (answers). Nobody else includes it.
  */
 #ifndef ASSAY_ENGINE_STATE_INTERNAL_H
 #define ASSAY_ENGINE_STATE_INTERNAL_H
@@ -97,6 +98,9 @@ MUST_USE enum status state_feed_metrics(struct state *state, const struct event 
 /* Puts the capped sums of a metric of the query (its place there) in the place of the plain ones. */
 void state_results_cap(const struct state *state, const struct results_query *query, uint32_t metric,
                        struct results_data *data);
+/* The sums of a ratio (its place in the query) by its two parts; STATUS_NO_MEMORY. */
+MUST_USE enum status state_results_ratio(const struct state *state, const struct results_query *query, uint32_t metric,
+                                         struct results_data *data);
 /* Reads the history of a metric that was defined or changed by `record` at lsn. before, after: the catalogs. */
 MUST_USE enum status state_redo_metric(struct state *state, const struct catalog *before, const struct catalog *after,
                                        uint32_t metric, uint64_t end_lsn);

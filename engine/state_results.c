@@ -20,6 +20,23 @@ static void range_include(struct day_range *range, int32_t day, const struct res
     range->last = day > range->last ? day : range->last;
 }
 
+/* The metric whose cells say who was active when: of a ratio its denominator. */
+static uint32_t shown_metric(const struct state *state, uint32_t metric)
+{
+    const struct metric *definition = state->catalog->metrics[metric]->current;
+    return definition->type == METRIC_RATIO ? catalog_find_metric(state->catalog, definition->denominator) : metric;
+}
+
+static void range_include_cell(struct day_range *range, const struct state *state, const struct results_query *query,
+                               uint32_t variant, uint32_t metric)
+{
+    const struct cell_name name = {query->experiment_index, variant, metric};
+    const struct cell *cell = rollup_cell(&state->rollup, &name);
+    for (uint32_t i = 0; cell != NULL && i < cell->day_count; i++) {
+        range_include(range, cell->days[i], query);
+    }
+}
+
 static struct day_range range_of(const struct state *state, const struct results_query *query, uint32_t variants)
 {
     struct day_range range = {0, -1};
@@ -29,10 +46,10 @@ static struct day_range range_of(const struct state *state, const struct results
             range_include(&range, arm->days[j], query);
         }
         for (uint32_t j = 0; j < query->metric_count; j++) {
-            const struct cell_name name = {query->experiment_index, i, query->metrics[j]};
-            const struct cell *cell = rollup_cell(&state->rollup, &name);
-            for (uint32_t k = 0; cell != NULL && k < cell->day_count; k++) {
-                range_include(&range, cell->days[k], query);
+            const struct metric *definition = state->catalog->metrics[query->metrics[j]]->current;
+            range_include_cell(&range, state, query, i, shown_metric(state, query->metrics[j]));
+            if (definition->type == METRIC_RATIO) {
+                range_include_cell(&range, state, query, i, catalog_find_metric(state->catalog, definition->numerator));
             }
         }
     }
@@ -100,7 +117,7 @@ static enum status variant_fill(const struct state *state, const struct results_
         status = days_make(arm, range, day_count, query->metric_count, arena, variant);
     }
     for (uint32_t i = 0; i < query->metric_count && status == STATUS_OK; i++) {
-        const struct cell_name name = {query->experiment_index, number, query->metrics[i]};
+        const struct cell_name name = {query->experiment_index, number, shown_metric(state, query->metrics[i])};
         const struct cell *cell = rollup_cell(&state->rollup, &name);
         if (cell != NULL) {
             cell_sum(cell, query->start_day, query->end_day, &variant->metrics[i]);
@@ -138,7 +155,10 @@ enum status state_results(const struct state *state, const struct results_query 
         status = variant_fill(state, query, i, range, arena, &data);
     }
     for (uint32_t i = 0; i < query->metric_count && status == STATUS_OK; i++) {
-        if (state->catalog->metrics[query->metrics[i]]->current->has_cap) {
+        const struct metric *definition = state->catalog->metrics[query->metrics[i]]->current;
+        if (definition->type == METRIC_RATIO) {
+            status = state_results_ratio(state, query, i, &data);
+        } else if (definition->has_cap) {
             state_results_cap(state, query, i, &data);
         }
     }

@@ -810,10 +810,12 @@ Test(definitions, metrics_take_their_defaults)
 Test(definitions, metrics_of_the_wrong_shape_are_refused)
 {
     static const char *const rows[][2] = {
-        {"{}",                                                                           "name required; type required; event_type required"                                      },
+        {"{}",                                                                           "name required; type required"                                                           },
         {"{'name': 'A', 'type': 'mean', 'event_type': 'e'}",                             "name malformed"                                                                         },
         {"{'name': '1a', 'type': 'mean', 'event_type': 'e'}",                            "name malformed"                                                                         },
-        {"{'name': 'a', 'type': 'ratio', 'event_type': 'e'}",                            "type unsupported"                                                                       },
+        {"{'name': 'a', 'type': 'ratio', 'event_type': 'e'}",                            "event_type not_allowed; numerator required; denominator required"                       },
+        {"{'name': 'a', 'type': 'ratio', 'numerator': 'b', 'denominator': 'c', 'property': 'p', 'cap': {'upper': 1}}", "property not_allowed; cap not_allowed"},
+        {"{'name': 'a', 'type': 'mean', 'numerator': 'b'}",                              "numerator not_allowed; event_type required"                                             },
         {"{'name': 'a', 'type': 'retention', 'event_type': 'e'}",                        "type unsupported"                                                                       },
         {"{'name': 'a', 'type': 'quantile', 'event_type': 'e'}",                         "type unsupported"                                                                       },
         {"{'name': 'a', 'type': 'median', 'event_type': 'e'}",                           "type out_of_range"                                                                      },

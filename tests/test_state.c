@@ -19,6 +19,7 @@
 #define EXPERIMENTS 3
 #define VARIANTS    3
 #define METRICS     5
+#define RATIO METRICS /* the number of the ratio of m1 and m2 */
 #define MAX_FACTS   400
 #define DAYS        9
 #define FIRST_DAY   19723 /* 2024-01-01 */
@@ -199,10 +200,15 @@ static void history_log(const struct facts *history, struct fold_log *log)
         fold_log_experiment(log, json, &id);
     }
     uint32_t versions[METRICS] = {0};
+    bool has_ratio = false;
     for (int i = 0; i < history->count; i++) {
         const struct fact *fact = &history->facts[i];
         if (fact->kind == FACT_METRIC) {
             log_metric(log, fact->metric, &fact->definition, ++versions[fact->metric]);
+            if (!has_ratio && versions[1] != 0 && versions[2] != 0) {
+                fold_log_metric(log, "{\"name\":\"q\",\"type\":\"ratio\",\"numerator\":\"m1\",\"denominator\":\"m2\"}", 1);
+                has_ratio = true;
+            }
         } else if (fact->kind == FACT_EVENT) {
             log_event(log, &fact->event);
         } else {
@@ -285,9 +291,14 @@ static void user_total(const struct recount *recount, const struct model_assignm
     }
 }
 
+static struct metric_sums recount_ratio(const struct recount *recount, int experiment, int variant, int64_t first, int64_t last);
+
 static struct metric_sums recount_sums(const struct recount *recount, int experiment, int variant, int metric,
                                        int64_t first, int64_t last)
 {
+    if (metric == RATIO) {
+        return recount_ratio(recount, experiment, variant, first, last);
+    }
     struct metric_sums sums = {0};
     for (int user = 0; user < USERS; user++) {
         const struct model_assignment *assignment = assignment_of(recount, experiment, user);
@@ -357,12 +368,37 @@ static struct event_counts recount_events(const struct recount *recount, int exp
     return counts;
 }
 
+/* The ratio of m1 and m2, over the same users: caps do not count in it. */
+static struct metric_sums recount_ratio(const struct recount *recount, int experiment, int variant, int64_t first, int64_t last)
+{
+    struct metric_sums sums = {0};
+    for (int user = 0; user < USERS; user++) {
+        const struct model_assignment *assignment = assignment_of(recount, experiment, user);
+        if (assignment == NULL || assignment->variant != variant) {
+            continue;
+        }
+        uint64_t events[2] = {0, 0};
+        int128 totals[2] = {0, 0};
+        user_total(recount, assignment, 1, first, last, &events[0], &totals[0]);
+        user_total(recount, assignment, 2, first, last, &events[1], &totals[1]);
+        sums.active += events[1] != 0 ? 1 : 0;
+        sums.events += events[1];
+        sums.sum += totals[0];
+        sums.sum_square += (uint128)(totals[0] * totals[0]);
+        sums.denominator_sum += totals[1];
+        sums.denominator_square += (uint128)(totals[1] * totals[1]);
+        sums.product += totals[0] * totals[1];
+    }
+    return sums;
+}
+
 /* ---- comparison ---- */
 
 static void sums_check(const struct metric_sums *got, const struct metric_sums *want, uint64_t seed, const char *what)
 {
     cr_assert(got->active == want->active && got->events == want->events && got->sum == want->sum &&
-                  got->sum_square == want->sum_square && !got->overflow,
+                  got->sum_square == want->sum_square && !got->overflow && got->denominator_sum == want->denominator_sum &&
+                  got->denominator_square == want->denominator_square && got->product == want->product,
               "seed %llu, %s: active %llu/%llu events %llu/%llu sum %lld/%lld", (unsigned long long)seed, what,
               (unsigned long long)got->active, (unsigned long long)want->active, (unsigned long long)got->events,
               (unsigned long long)want->events, (long long)got->sum, (long long)want->sum);
@@ -371,8 +407,8 @@ static void sums_check(const struct metric_sums *got, const struct metric_sums *
 static void experiment_check(const struct state *state, const struct recount *recount, int experiment, uint64_t seed)
 {
     const struct catalog *catalog = state_catalog(state);
-    uint32_t indexes[METRICS];
-    int numbers[METRICS];
+    uint32_t indexes[METRICS + 1];
+    int numbers[METRICS + 1];
     uint32_t count = 0;
     for (int i = 0; i < METRICS; i++) {
         char name[16];
@@ -382,6 +418,11 @@ static void experiment_check(const struct state *state, const struct recount *re
             numbers[count] = i;
             indexes[count++] = at;
         }
+    }
+    const uint32_t ratio = catalog_find_metric(catalog, bytes_of_text("q"));
+    if (ratio != CATALOG_NONE) {
+        numbers[count] = RATIO;
+        indexes[count++] = ratio;
     }
     catalog_unref(catalog);
     const int32_t start = FIRST_DAY + (int32_t)pick(DAYS);

@@ -235,7 +235,7 @@ REQUESTS = [
     ("POST", "/events?stict=true", [], 422, "unknown_parameter", "stict"),
 
     # Metrics.
-    ("POST", "/metric-definitions", {}, 422, "validation_failed", "event_type"),
+    ("POST", "/metric-definitions", {}, 422, "validation_failed", "type"),
     ("POST", "/metric-definitions", metric(name="Bad Name"), 422, "malformed", "name"),
     ("POST", "/metric-definitions", metric(name="revenue"), 409, "name_taken"),
     ("POST", "/metric-definitions", metric(type="median"), 422, "out_of_range", "type"),
