@@ -7,6 +7,8 @@
 #include "api/results.h"
 #include "engine/timestamp.h"
 
+#define CUPED_DAYS_DEFAULT 14u
+
 /* Shown where the experiment names no metrics: the built-in ones. */
 static const char *const metrics_default[] = {"conversion_rate", "revenue"};
 
@@ -25,6 +27,8 @@ struct results_request {
     enum results_test test;
     enum stats_correction correction;
     bool as_csv;
+    bool cuped;
+    uint32_t cuped_days;
     /* What the state answered. */
     struct results_query query;
     struct arena *arena;
@@ -172,7 +176,20 @@ static void read_only_value(struct results_request *request, const char *name, s
 
 static void read_cuped(struct results_request *request, const char *name, struct bytes value)
 {
-    read_only_value(request, name, value, "false");
+    request->cuped = bytes_equal_text(value, "true");
+    if (!request->cuped && !bytes_equal_text(value, "false")) {
+        fault(request, name, "invalid_value", "must be true or false");
+    }
+}
+
+static void read_cuped_days(struct results_request *request, const char *name, struct bytes value)
+{
+    uint64_t days = 0;
+    if (!handler_parse_natural(value, &days) || days < 1 || days > LIMIT_CUPED_DAYS) {
+        fault(request, name, "out_of_range", "must be a whole number of days from 1 to 90");
+        return;
+    }
+    request->cuped_days = (uint32_t)days;
 }
 
 static void read_anchor(struct results_request *request, const char *name, struct bytes value)
@@ -203,6 +220,7 @@ static const struct results_parameter results_parameters[] = {
     {"test",             read_test      },
     {"correction",       read_correction},
     {"cuped",            read_cuped     },
+    {"cuped_days",       read_cuped_days},
     {"anchor",           read_anchor    },
     {"format",           read_format    },
     {"breakdown",        read_breakdown },
@@ -331,6 +349,7 @@ static void results_reply(struct call *call, const struct results_request *reque
         .test = request->has_test ? request->test : test,
         .correction = request->correction,
         .series = request->query.series,
+        .cuped_days = request->query.covariate_days,
         .weights_changed = weights_changed(definition, request->data.first_version),
     };
     struct results results;
@@ -390,6 +409,7 @@ void handle_results_get(struct call *call)
     request->end_day = INT32_MAX;
     request->confidence_level = 0.95;
     request->correction = STATS_CORRECTION_HOLM;
+    request->cuped_days = CUPED_DAYS_DEFAULT;
     if (!read_query(request)) {
         return;
     }
@@ -404,6 +424,7 @@ void handle_results_get(struct call *call)
         .start_day = request->start_day,
         .end_day = request->end_day,
         .series = request->group_by_day || !request->has_group,
+        .covariate_days = request->cuped ? request->cuped_days : 0,
     };
     call->handler_data = request;
     call_set_read(call, read_results, request);

@@ -71,8 +71,8 @@ struct stats_arm results_arm(const struct metric *metric, uint64_t users, const 
     return (struct stats_arm){.users = users,
                               .sum = sums->sum,
                               .sum_square = sums->sum_square,
-                              .denominator_sum = sums->denominator_sum,
-                              .denominator_square = sums->denominator_square,
+                              .other_sum = sums->other_sum,
+                              .other_square = sums->other_square,
                               .product = sums->product};
 }
 
@@ -170,6 +170,60 @@ static void cell_fill(const struct results *results, uint32_t variant, uint32_t 
         cell_compare(results, metric, &question->data->variants[question->experiment->control],
                      sums, index, cell);
     }
+}
+
+/* Puts adjusted comparisons of one metric in the place of the plain ones. */
+static void cuped_metric(struct results *results, uint32_t index, struct stats_arm *arms)
+{
+    const struct results_question *question = results->question;
+    const uint32_t control = question->experiment->control;
+    struct stats_options options = stats_options_default();
+    options.confidence_level = question->confidence_level;
+    for (uint32_t i = 0; i < question->data->variant_count; i++) {
+        const struct variant_sums *sums = &question->data->variants[i];
+        if (is_overflow(question->metrics[index], &sums->metrics[index])) {
+            return;
+        }
+        arms[i] = (struct stats_arm){.users = sums->users,
+                                     .sum = sums->metrics[index].sum,
+                                     .sum_square = sums->metrics[index].sum_square,
+                                     .other_sum = sums->metrics[index].other_sum,
+                                     .other_square = sums->metrics[index].other_square,
+                                     .product = sums->metrics[index].product};
+    }
+    struct stats_cuped *cuped = &results->cuped[index];
+    if (stats_cuped_of(arms, question->data->variant_count, control, cuped) != STATS_OK || !(fabs(cuped->slope) > 0.0)) {
+        return;
+    }
+    for (uint32_t i = 0; i < question->data->variant_count; i++) {
+        struct results_cell *cell = cell_at(results, i, index);
+        cell->is_adjusted = true;
+        cell->adjusted = stats_estimate_cuped(&arms[i], cuped, question->confidence_level);
+        if (cell->is_compared) {
+            cell->comparison = stats_compare_cuped(&arms[control], &arms[i], cuped, &options);
+            const double chance = cell->comparison.chance_to_win;
+            cell->bayesian_p = isnan(chance) ? chance : 2.0 * fmin(chance, 1.0 - chance);
+        }
+    }
+}
+
+static enum status cuped_apply(struct results *results)
+{
+    const struct results_question *question = results->question;
+    if (question->cuped_days == 0) {
+        return STATUS_OK;
+    }
+    struct stats_arm *arms = arena_take(results->arena, question->data->variant_count * sizeof(*arms) + 1);
+    results->cuped = arena_take_zeroed(results->arena, question->metric_count * sizeof(*results->cuped) + 1);
+    if (arms == NULL || results->cuped == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < question->metric_count; i++) {
+        if (question->metrics[i]->type != METRIC_RATIO) {
+            cuped_metric(results, i, arms);
+        }
+    }
+    return STATUS_OK;
 }
 
 /* The family: every treatment in every metric asked for. */
@@ -408,6 +462,25 @@ static void warn_of_metric(struct results *results, uint32_t index)
     }
 }
 
+static void warn_of_cuped(struct results *results, uint32_t index)
+{
+    const struct metric *metric = results->question->metrics[index];
+    const int size = (int)metric->name.size;
+    const char *name = (const char *)metric->name.data;
+    const struct stats_cuped *cuped = &results->cuped[index];
+    if (metric->type == METRIC_RATIO) {
+        warn(results, "%.*s: ratios are not adjusted by cuped.", size, name);
+    } else if (!(fabs(cuped->slope) > 0.0)) {
+        warn(results, "%.*s: not adjusted by cuped: the %u days before the assignments explain nothing of it.", size, name,
+             results->question->cuped_days);
+    } else if (cuped->covariate_p_value < 0.001) {
+        warn(results,
+             "%.*s: the variants differed before the experiment already (p = %.3g): look for lost, repeated or imported "
+             "assignments before you believe the difference.",
+             size, name, cuped->covariate_p_value);
+    }
+}
+
 static void warn_of_test(struct results *results)
 {
     if (results->status == RESULTS_INSUFFICIENT_DATA && results->has_best) {
@@ -433,7 +506,7 @@ enum status results_compute(const struct results_question *question, struct aren
     size_t cells = (size_t)question->data->variant_count * question->metric_count;
     assert(question->data->variant_count <= question->experiment->variant_count);
     assert(question->experiment->control < question->data->variant_count);
-    results.warning_capacity = 8 + 3 * question->metric_count;
+    results.warning_capacity = 8 + 4 * question->metric_count;
     results.warnings = arena_take(arena, results.warning_capacity * sizeof(*results.warnings));
     results.cells = arena_take(arena, cells * sizeof(*results.cells) + 1);
     if (results.warnings == NULL || results.cells == NULL) {
@@ -444,7 +517,7 @@ enum status results_compute(const struct results_question *question, struct aren
             cell_fill(&results, i, j);
         }
     }
-    if (adjust(&results) != STATUS_OK || judge_sample_ratio(&results) != STATUS_OK) {
+    if (cuped_apply(&results) != STATUS_OK || adjust(&results) != STATUS_OK || judge_sample_ratio(&results) != STATUS_OK) {
         return STATUS_NO_MEMORY;
     }
     results.duration_days = duration_days(question);
@@ -453,6 +526,9 @@ enum status results_compute(const struct results_question *question, struct aren
     warn_of_sample_ratio(&results);
     for (uint32_t i = 0; i < question->metric_count; i++) {
         warn_of_metric(&results, i);
+        if (question->cuped_days != 0) {
+            warn_of_cuped(&results, i);
+        }
     }
     warn_of_test(&results);
     *out_results = results;

@@ -38,6 +38,7 @@ struct results_question {
     enum results_test test;
     enum stats_correction correction;
     bool series;
+    uint32_t cuped_days; /* not 0: comparisons are adjusted by so many days before each user's assignment */
     bool weights_changed; /* since users were first assigned: the sample ratio cannot be judged */
 };
 
@@ -48,6 +49,8 @@ struct results_cell {
     uint64_t count; /* proportion: users with an event; mean: events */
     int128 sum;     /* mean: of the values, in millionths */
     struct stats_estimate estimate;
+    bool is_adjusted; /* by CUPED: then `adjusted` is, and the comparison */
+    struct stats_estimate adjusted;
     bool is_compared; /* not the control's */
     struct stats_comparison comparison;
     double p_adjusted;            /* of comparison.p_value */
@@ -68,6 +71,7 @@ struct results {
     const struct results_question *question;
     struct arena *arena;
     struct results_cell *cells; /* [variant_count][metric_count] */
+    struct stats_cuped *cuped; /* [metric_count], where the question asks for it; slope 0 where a metric is not adjusted */
     uint64_t total_users;
     int64_t duration_days;
     struct stats_srm srm;
@@ -94,6 +98,9 @@ struct stats_arm results_arm(const struct metric *metric, uint64_t users, const 
 
 /* One cell as an object: the estimate, and against the control where it is compared. A ratio has no count. */
 void results_write_cell(struct json_writer *writer, enum stats_kind kind, bool is_decrease, const struct results_cell *cell);
+/* An estimate adjusted by CUPED, and the adjustment itself, as objects. */
+void results_write_adjusted(struct json_writer *writer, const struct stats_estimate *estimate);
+void results_write_cuped(struct json_writer *writer, const struct stats_cuped *cuped);
 /* The sample-ratio check as an object. */
 void results_write_sample_ratio(struct json_writer *writer, const struct stats_srm *srm, bool weights_changed, bool ok);
 

@@ -116,6 +116,10 @@ void results_write_cell(struct json_writer *writer, enum stats_kind kind, bool i
         json_key(writer, "direction");
         json_text(writer, "decrease");
     }
+    if (cell->is_adjusted) {
+        json_key(writer, "adjusted");
+        results_write_adjusted(writer, &cell->adjusted);
+    }
     if (cell->is_compared) {
         json_key(writer, "vs_control");
         write_comparison(writer, cell);
@@ -136,7 +140,7 @@ static struct stats_estimate estimate_of(const struct results *results, const st
 static double day_value(const struct metric *metric, uint64_t users, const struct metric_sums *sums)
 {
     if (metric->type == METRIC_RATIO) {
-        return sums->denominator_sum != 0 ? (double)sums->sum / (double)sums->denominator_sum : (double)NAN;
+        return sums->other_sum != 0 ? (double)sums->sum / (double)sums->other_sum : (double)NAN;
     }
     if (users == 0) {
         return NAN;
@@ -243,6 +247,26 @@ static void write_variant(struct json_writer *writer, const struct results *resu
     json_end_object(writer);
 }
 
+void results_write_adjusted(struct json_writer *writer, const struct stats_estimate *estimate)
+{
+    json_begin_object(writer);
+    write_state(writer, "state", estimate->state);
+    write_number(writer, "value", estimate->value);
+    write_interval(writer, "confidence_interval", &estimate->interval);
+    write_number(writer, "std_error", estimate->std_error);
+    json_end_object(writer);
+}
+
+void results_write_cuped(struct json_writer *writer, const struct stats_cuped *cuped)
+{
+    json_begin_object(writer);
+    write_number(writer, "slope", cuped->slope);
+    write_number(writer, "variance_share", cuped->variance_share);
+    write_number(writer, "covariate_mean", cuped->mean_of_covariate);
+    write_number(writer, "covariate_p_value", cuped->covariate_p_value);
+    json_end_object(writer);
+}
+
 void results_write_sample_ratio(struct json_writer *writer, const struct stats_srm *srm, bool weights_changed, bool ok)
 {
     json_begin_object(writer);
@@ -258,6 +282,31 @@ void results_write_sample_ratio(struct json_writer *writer, const struct stats_s
     write_number(writer, "chi_square", srm->chi_square);
     write_number(writer, "degrees_of_freedom", srm->degrees_of_freedom);
     write_number(writer, "sequential_p_value", srm->sequential_p_value);
+    json_end_object(writer);
+}
+
+/* By metric, where the question asks for it; null where a metric was not adjusted. */
+static void write_cuped(struct json_writer *writer, const struct results *results)
+{
+    const struct results_question *question = results->question;
+    json_key(writer, "cuped");
+    if (question->cuped_days == 0) {
+        json_null(writer);
+        return;
+    }
+    json_begin_object(writer);
+    write_natural(writer, "days", question->cuped_days);
+    json_key(writer, "metrics");
+    json_begin_object(writer);
+    for (uint32_t i = 0; i < question->metric_count; i++) {
+        json_key_bytes(writer, question->metrics[i]->name);
+        if (fabs(results->cuped[i].slope) > 0.0) {
+            results_write_cuped(writer, &results->cuped[i]);
+        } else {
+            json_null(writer);
+        }
+    }
+    json_end_object(writer);
     json_end_object(writer);
 }
 
@@ -333,6 +382,7 @@ void results_write(const struct results *results, struct json_writer *writer)
     json_end_array(writer);
     json_key(writer, "statistical_significance");
     write_verdict(writer, results);
+    write_cuped(writer, results);
     json_key(writer, "warnings");
     json_begin_array(writer);
     for (uint32_t i = 0; i < results->warning_count; i++) {

@@ -32,6 +32,7 @@
 #define LIMIT_PATTERNS            20u                 /* of them in one targeting tree */
 #define REGEX_MEMORY              (256 * 1024)        /* a compiled one with its cache; larger programs are refused */
 #define LIMIT_EXPERIMENT_METRICS  100u
+#define LIMIT_CUPED_DAYS          90u
 #define LIMIT_METRIC_FILTERS      20u
 #define LIMIT_DEFINITION          (256u * 1024)       /* a definition, as stored */
 #define LIMIT_FIELD_ERRORS        100u                /* field errors reported in one answer */

@@ -539,6 +539,28 @@ void rollup_visit_days(const struct rollup *rollup, const struct users *users, c
     }
 }
 
+struct before_assignment rollup_before(const struct rollup *rollup, const struct users *users,
+                                       const struct enrolment *enrolment, uint32_t metric, const struct metric *definition,
+                                       uint32_t days)
+{
+    const struct vector *vector = vector_find(rollup, user_at(users, enrolment->user), metric);
+    struct before_assignment before = {0, 0};
+    if (vector == NULL) {
+        return before;
+    }
+    const struct view view = view_make(rollup, vector, enrolment, definition);
+    uint64_t sum = (uint64_t)view.boundary_sum;
+    before.events = view.boundary_count;
+    uint64_t active = view.boundary_count != 0 ? 1 : 0;
+    for (uint32_t i = view.first; i-- > 0 && view.days[i].day >= view.assigned_day - (int64_t)days;) {
+        before.events += view.days[i].count;
+        sum += (uint64_t)view.days[i].sum;
+        active++;
+    }
+    before.value = definition->aggregation == METRIC_UNIQUE_DAYS ? (int64_t)(active * (uint64_t)METRIC_UNIT) : (int64_t)sum;
+    return before;
+}
+
 enum status rollup_add_past(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
                             uint32_t metric, const struct metric *definition, uint128 magnitude)
 {

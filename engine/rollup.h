@@ -128,6 +128,15 @@ typedef void counted_day_visit(void *context, int32_t day, int64_t value);
 void rollup_visit_days(const struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
                        uint32_t metric, const struct metric *definition, counted_day_visit *visit, void *context);
 
+/* What its user did of a metric in so many days before the assignment's day, and on that day before the assignment. */
+struct before_assignment {
+    uint64_t events;
+    int64_t value;
+};
+struct before_assignment rollup_before(const struct rollup *rollup, const struct users *users,
+                                       const struct enrolment *enrolment, uint32_t metric, const struct metric *definition,
+                                       uint32_t days);
+
 /* One event's value for one metric of its user: into the user's vector, and into the cells of every enrolment it counts
  * for (those that are pending excepted: rollup_add_past() comes later for them). */
 MUST_USE enum status rollup_add(struct rollup *rollup, const struct users *users, uint32_t user, uint32_t metric,

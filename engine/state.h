@@ -96,9 +96,9 @@ struct metric_sums {
     uint64_t events;     /* counting events in the range */
     int128 sum;          /* of the users' totals, in millionths */
     uint128 sum_square;  /* of the squares of the users' totals, in millionths squared */
-    /* Of a ratio: the same of the denominators, and of the products of the two. Its sum is the numerators'. */
-    int128 denominator_sum;
-    uint128 denominator_square;
+    /* Of a second value: a ratio's denominator (its sum is the numerators'), or what was before the assignment. */
+    int128 other_sum;
+    uint128 other_square;
     int128 product;
     bool overflow;       /* the magnitudes add up beyond 64 bits: sum_square is not to be trusted */
 };
@@ -110,6 +110,8 @@ struct results_query {
     int32_t start_day; /* inclusive; INT32_MIN: from the first */
     int32_t end_day;   /* inclusive; INT32_MAX: to the last */
     bool series;       /* per day as well */
+    uint32_t covariate_days; /* not 0: the range's sums also get the users' values of so many days before their assignment, as
+                                the second value; of a proportion 0 or one unit a user. Not of ratios */
 };
 
 /* One day of one variant; the cumulative sums go from the range's first day to this one. */

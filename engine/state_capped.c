@@ -20,17 +20,11 @@ static int64_t capped(const struct metric *definition, int64_t total)
     return total < definition->cap_upper ? total : definition->cap_upper;
 }
 
-static uint128 square(int64_t value)
-{
-    const uint128 magnitude = value < 0 ? 0 - (uint128)(int128)value : (uint128)value;
-    return magnitude * magnitude;
-}
-
 /* A member's capped total was `before` and is `after`. */
 static void sums_move(struct metric_sums *sums, int64_t before, int64_t after)
 {
     sums->sum = (int128)((uint128)sums->sum + (uint128)((int128)after - before));
-    sums->sum_square += square(after) - square(before);
+    sums->sum_square += value_product(after, after) - value_product(before, before);
 }
 
 /* A day moves the range's total, and in a series the days from then on: here only the first, series_add_up() the rest. */

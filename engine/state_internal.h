@@ -1,6 +1,6 @@
 /* state_internal.h: what the parts of the state share: state.c (apply), state_past.c (late facts), state_rows.c (the
- * durable form), state_results.c, state_capped.c and
- * state_ratio.c (answers). Nobody else includes it.
+ * durable form), state_results.c, state_capped.c,
+ * state_ratio.c and state_covariate.c (answers). Nobody else includes it.
  */
 #ifndef ASSAY_ENGINE_STATE_INTERNAL_H
 #define ASSAY_ENGINE_STATE_INTERNAL_H
@@ -77,6 +77,12 @@ struct state {
     uint32_t exported_duplicates;
 };
 
+/* Of two values in millionths, in two's complement: added up modulo 2^128 it can be taken back. */
+static inline uint128 value_product(int64_t a, int64_t b)
+{
+    return (uint128)((int128)a * b);
+}
+
 /* Appends a number to a growing list. */
 MUST_USE enum status list_append(uint32_t **list, uint32_t *count, uint32_t *capacity, uint32_t number);
 /* Before a user, its enrolments or vectors change: notes it for the next export, and exports it as it is now where the one
@@ -101,6 +107,9 @@ void state_results_cap(const struct state *state, const struct results_query *qu
 /* The sums of a ratio (its place in the query) by its two parts; STATUS_NO_MEMORY. */
 MUST_USE enum status state_results_ratio(const struct state *state, const struct results_query *query, uint32_t metric,
                                          struct results_data *data);
+/* The sums of a metric of the query with what its users did before their assignment as the second value. */
+void state_results_covariate(const struct state *state, const struct results_query *query, uint32_t metric,
+                             struct results_data *data);
 /* Reads the history of a metric that was defined or changed by `record` at lsn. before, after: the catalogs. */
 MUST_USE enum status state_redo_metric(struct state *state, const struct catalog *before, const struct catalog *after,
                                        uint32_t metric, uint64_t end_lsn);

@@ -74,24 +74,19 @@ static void denominator_visit(void *context, int32_t day, int64_t value)
     }
 }
 
-static uint128 product(int64_t a, int64_t b)
-{
-    return (uint128)((int128)a * b);
-}
-
 /* Adds a user's totals, or takes them away again: all modulo the width. */
 static void sums_add(struct metric_sums *sums, int64_t x, int64_t y, bool is_gain)
 {
-    const uint128 changes[] = {(uint128)(int128)x, product(x, x), (uint128)(int128)y, product(y, y), product(x, y)};
-    uint128 totals[] = {(uint128)sums->sum, sums->sum_square, (uint128)sums->denominator_sum, sums->denominator_square,
+    const uint128 changes[] = {(uint128)(int128)x, value_product(x, x), (uint128)(int128)y, value_product(y, y), value_product(x, y)};
+    uint128 totals[] = {(uint128)sums->sum, sums->sum_square, (uint128)sums->other_sum, sums->other_square,
                         (uint128)sums->product};
     for (size_t i = 0; i < COUNT_OF(totals); i++) {
         totals[i] = is_gain ? totals[i] + changes[i] : totals[i] - changes[i];
     }
     sums->sum = (int128)totals[0];
     sums->sum_square = totals[1];
-    sums->denominator_sum = (int128)totals[2];
-    sums->denominator_square = totals[3];
+    sums->other_sum = (int128)totals[2];
+    sums->other_square = totals[3];
     sums->product = (int128)totals[4];
 }
 
@@ -140,8 +135,8 @@ static void series_add_up(const struct ratio_scan *scan, const struct variant_su
         struct metric_sums *sums = &variant->days[i].cumulative[scan->metric];
         sums->sum = (int128)((uint128)sums->sum + (uint128)before->sum);
         sums->sum_square += before->sum_square;
-        sums->denominator_sum = (int128)((uint128)sums->denominator_sum + (uint128)before->denominator_sum);
-        sums->denominator_square += before->denominator_square;
+        sums->other_sum = (int128)((uint128)sums->other_sum + (uint128)before->other_sum);
+        sums->other_square += before->other_square;
         sums->product = (int128)((uint128)sums->product + (uint128)before->product);
     }
 }

@@ -161,6 +161,9 @@ enum status state_results(const struct state *state, const struct results_query 
         } else if (definition->has_cap) {
             state_results_cap(state, query, i, &data);
         }
+        if (query->covariate_days != 0 && definition->type != METRIC_RATIO) {
+            state_results_covariate(state, query, i, &data);
+        }
     }
     if (status == STATUS_OK) {
         *out_data = data;

@@ -1,16 +1,14 @@
 /* stats.c: from exact sums to estimates, tests and intervals.
  *
  * Reading order: wide integers, moments of an arm, one arm, two arms (difference, lift, sequence, posterior, power),
- * sample ratio, families of p-values, sample size. docs/statistics.md has the formulas and where they come from; the
+ * sample ratio, families of p-values, sample size; CUPED is in stats_cuped.c. docs/statistics.md has the formulas and where they come from; the
  * comments here say only why one is written in the form it is.
  */
-#include "engine/stats.h"
+#include "engine/stats_internal.h"
 
 #include "engine/dist.h"
 
 #include <math.h>
-
-#define MILLIONTHS_PER_UNIT 1e6
 
 /* Newcombe's interval replaces Welch's below this many conversions, or others, in an arm. */
 #define CONVERSIONS_MIN_FOR_WELCH 10
@@ -25,8 +23,6 @@
 #define SAMPLE_RATIO_PRIOR_USERS 10000.0
 
 #define HALF_LN_2PI 0.91893853320467274178
-
-static const struct interval INTERVAL_NONE = {NAN, NAN};
 
 const char *stats_state_name(enum stats_state state)
 {
@@ -154,22 +150,13 @@ static double cross_difference(int128 a, uint64_t m, int128 b, uint64_t n)
 
 /* ---- The moments of one arm ---- */
 
-struct moments {
-    enum stats_state state; /* OK, NO_DATA, INSUFFICIENT_DATA or OVERFLOW */
-    bool mean_is_zero;
-    double users;
-    double mean;
-    double variance;         /* of x: sample variance, n-1 */
-    double variance_of_mean; /* variance / users */
-};
-
 static double unit_of(enum stats_kind kind)
 {
     return kind == STATS_MEAN ? MILLIONTHS_PER_UNIT : 1.0; /* of a ratio they cancel */
 }
 
 /* n*Q - S^2 of x, or false if no users can have these sums. */
-static bool square_spread(uint128 sum_square, int128 sum, uint64_t users, double *out_spread)
+bool stats_square_spread(uint128 sum_square, int128 sum, uint64_t users, double *out_spread)
 {
     if (sum_square == STATS_SUM_SQUARE_OVERFLOW) {
         return false;
@@ -194,15 +181,15 @@ static bool spread_of(enum stats_kind kind, const struct stats_arm *arm, double 
         *out_spread = (double)((uint128)arm->sum * (arm->users - (uint64_t)arm->sum));
         return true;
     }
-    return square_spread(arm->sum_square, arm->sum, arm->users, out_spread);
+    return stats_square_spread(arm->sum_square, arm->sum, arm->users, out_spread);
 }
 
 /* n*P - S_x S_y, rounded once. */
-static double cross_spread(const struct stats_arm *arm)
+double stats_cross_spread(const struct stats_arm *arm)
 {
     const struct wide left = wide_multiply(magnitude(arm->product), arm->users);
-    const struct wide right = wide_multiply(magnitude(arm->sum), magnitude(arm->denominator_sum));
-    return signed_difference(&left, arm->product < 0, &right, (arm->sum < 0) != (arm->denominator_sum < 0));
+    const struct wide right = wide_multiply(magnitude(arm->sum), magnitude(arm->other_sum));
+    return signed_difference(&left, arm->product < 0, &right, (arm->sum < 0) != (arm->other_sum < 0));
 }
 
 /* The delta method: the variance of R is that of the mean of (x - R y) / mean(y). With n*Q - S^2 and the like exact, what is
@@ -216,28 +203,28 @@ static struct moments ratio_moments(const struct stats_arm *arm)
                               .variance_of_mean = NAN};
     double spread_x;
     double spread_y;
-    if (!square_spread(arm->sum_square, arm->sum, arm->users, &spread_x) ||
-        !square_spread(arm->denominator_square, arm->denominator_sum, arm->users, &spread_y)) {
+    if (!stats_square_spread(arm->sum_square, arm->sum, arm->users, &spread_x) ||
+        !stats_square_spread(arm->other_square, arm->other_sum, arm->users, &spread_y)) {
         moments.state = STATS_OVERFLOW;
         return moments;
     }
-    const double cross = cross_spread(arm);
+    const double cross = stats_cross_spread(arm);
     if (fabs(cross) > sqrt(spread_x) * sqrt(spread_y) * (1.0 + 1e-12)) {
         moments.state = STATS_OVERFLOW; /* no users have these sums */
         return moments;
     }
-    if (arm->users == 0 || arm->denominator_sum == 0) {
+    if (arm->users == 0 || arm->other_sum == 0) {
         moments.state = STATS_NO_DATA;
         return moments;
     }
-    moments.mean = (double)arm->sum / (double)arm->denominator_sum;
+    moments.mean = (double)arm->sum / (double)arm->other_sum;
     if (arm->users == 1) {
         moments.state = STATS_INSUFFICIENT_DATA;
         return moments;
     }
     const double positive = spread_x + moments.mean * moments.mean * spread_y;
     const double spread = positive - 2.0 * moments.mean * cross;
-    const double mean_y = (double)arm->denominator_sum / moments.users;
+    const double mean_y = (double)arm->other_sum / moments.users;
     const double pairs = moments.users * (moments.users - 1.0);
     moments.state = STATS_OK;
     moments.variance = spread > positive * 4e-15 ? spread / pairs / mean_y / mean_y : 0.0;
@@ -245,7 +232,7 @@ static struct moments ratio_moments(const struct stats_arm *arm)
     return moments;
 }
 
-static struct moments moments_of(enum stats_kind kind, const struct stats_arm *arm)
+struct moments stats_moments_of(enum stats_kind kind, const struct stats_arm *arm)
 {
     if (kind == STATS_RATIO) {
         return ratio_moments(arm);
@@ -316,12 +303,12 @@ struct stats_estimate stats_estimate_arm(enum stats_kind kind, const struct stat
 {
     assert(confidence_level > 0.0 && confidence_level < 1.0);
     double tail = 0.5 * (1.0 - confidence_level);
-    struct moments moments = moments_of(kind, arm);
+    struct moments moments = stats_moments_of(kind, arm);
     struct stats_estimate estimate = {.state = moments.state,
                                       .value = moments.mean,
                                       .std_dev = sqrt(moments.variance),
                                       .std_error = sqrt(moments.variance_of_mean),
-                                      .interval = INTERVAL_NONE};
+                                      .interval = STATS_INTERVAL_NONE};
     if (moments.state == STATS_NO_DATA || moments.state == STATS_OVERFLOW) {
         return estimate;
     }
@@ -349,28 +336,28 @@ struct stats_options stats_options_default(void)
                                   .power = 0.8};
 }
 
-static struct stats_comparison comparison_undefined(void)
+struct stats_comparison stats_comparison_undefined(void)
 {
     return (struct stats_comparison){.state = STATS_NO_DATA,
                                      .difference = NAN,
                                      .difference_std_error = NAN,
                                      .degrees_of_freedom = NAN,
-                                     .difference_interval = INTERVAL_NONE,
-                                     .welch_interval = INTERVAL_NONE,
+                                     .difference_interval = STATS_INTERVAL_NONE,
+                                     .welch_interval = STATS_INTERVAL_NONE,
                                      .statistic = NAN,
                                      .p_value = NAN,
                                      .ln_p_value = NAN,
                                      .z_p_value = NAN,
                                      .lift_state = STATS_NO_DATA,
                                      .lift = NAN,
-                                     .lift_interval = INTERVAL_NONE,
+                                     .lift_interval = STATS_INTERVAL_NONE,
                                      .sequential_half_width = NAN,
-                                     .sequential_interval = INTERVAL_NONE,
+                                     .sequential_interval = STATS_INTERVAL_NONE,
                                      .sequential_p_value = NAN,
                                      .sequential_ln_e = NAN,
                                      .chance_to_win = NAN,
                                      .expected_loss = NAN,
-                                     .credible_interval = INTERVAL_NONE,
+                                     .credible_interval = STATS_INTERVAL_NONE,
                                      .minimum_detectable_effect = NAN,
                                      .interval_method = "welch"};
 }
@@ -403,7 +390,7 @@ static struct interval newcombe_interval(const struct stats_arm *control,
 }
 
 /* Fills everything about the absolute difference and returns the critical value of t. */
-static double compare_difference(const struct moments *control, const struct moments *treatment,
+double stats_compare_difference(const struct moments *control, const struct moments *treatment,
                                  double tail, struct stats_comparison *comparison)
 {
     double variance = control->variance_of_mean + treatment->variance_of_mean;
@@ -436,7 +423,7 @@ static struct interval fieller_interval(const struct moments *control,
     double control_half = critical * sqrt(control->variance_of_mean);
     double a = (fabs(control->mean) - control_half) * (fabs(control->mean) + control_half);
     if (!(a > 0.0)) {
-        return INTERVAL_NONE;
+        return STATS_INTERVAL_NONE;
     }
     double b = difference * control->mean + control_half * control_half;
     double c = (fabs(difference) - half_width) * (fabs(difference) + half_width);
@@ -476,7 +463,7 @@ static void compare_posterior(const struct moments *control, const struct moment
 
 /* The lift L that the test would find with the wanted power if both arms had the control's variance:
  * L^2 = k^2 Var(lift), where the variance grows with L itself. */
-static double minimum_detectable_effect(const struct moments *control,
+double stats_minimum_detectable_effect(const struct moments *control,
                                         const struct moments *treatment,
                                         const struct stats_options *options)
 {
@@ -499,7 +486,7 @@ static void compare_lift(const struct moments *control, const struct moments *tr
         comparison->lift_state = STATS_BASELINE_ZERO;
         return;
     }
-    comparison->minimum_detectable_effect = minimum_detectable_effect(control, treatment, options);
+    comparison->minimum_detectable_effect = stats_minimum_detectable_effect(control, treatment, options);
     compare_posterior(control, treatment, options, comparison);
     if (treatment->mean_is_zero && !(treatment->variance > 0.0)) {
         /* The lift is -1 and Fieller's interval shrinks to that point, which would claim certainty. */
@@ -514,7 +501,7 @@ static void compare_lift(const struct moments *control, const struct moments *tr
 }
 
 /* The asymptotic confidence sequence (normal mixture). Its width is tuned to be tightest near N* users. */
-static void compare_sequential(double users, const struct stats_options *options,
+void stats_compare_sequential(double users, const struct stats_options *options,
                                struct stats_comparison *comparison)
 {
     double alpha = 1.0 - options->confidence_level;
@@ -532,7 +519,7 @@ static void compare_sequential(double users, const struct stats_options *options
     comparison->sequential_p_value = fmin(1.0, exp(-comparison->sequential_ln_e));
 }
 
-static enum stats_state comparison_state(const struct moments *control,
+enum stats_state stats_comparison_state(const struct moments *control,
                                          const struct moments *treatment)
 {
     static const enum stats_state worst_first[] = {STATS_OVERFLOW, STATS_NO_DATA,
@@ -546,7 +533,7 @@ static enum stats_state comparison_state(const struct moments *control,
     return control->variance > 0.0 || treatment->variance > 0.0 ? STATS_OK : STATS_ZERO_VARIANCE;
 }
 
-static bool sequence_ready(enum stats_kind kind, const struct stats_arm *control,
+bool stats_sequence_ready(enum stats_kind kind, const struct stats_arm *control,
                            const struct stats_arm *treatment)
 {
     if (control->users < SEQUENCE_USERS_MIN || treatment->users < SEQUENCE_USERS_MIN) {
@@ -587,10 +574,10 @@ struct stats_comparison stats_compare(enum stats_kind kind, const struct stats_a
     assert(options->sequential_total > 0.0 && options->prior_lift_std_dev > 0.0);
     assert(options->power > 0.0 && options->power < 1.0);
     double tail = 0.5 * (1.0 - options->confidence_level);
-    struct moments baseline = moments_of(kind, control);
-    struct moments changed = moments_of(kind, treatment);
-    struct stats_comparison comparison = comparison_undefined();
-    comparison.state = comparison_state(&baseline, &changed);
+    struct moments baseline = stats_moments_of(kind, control);
+    struct moments changed = stats_moments_of(kind, treatment);
+    struct stats_comparison comparison = stats_comparison_undefined();
+    comparison.state = stats_comparison_state(&baseline, &changed);
     comparison.lift_state = comparison.state;
     if (comparison.state == STATS_OVERFLOW || comparison.state == STATS_NO_DATA) {
         return comparison;
@@ -603,13 +590,13 @@ struct stats_comparison stats_compare(enum stats_kind kind, const struct stats_a
         }
         return comparison;
     }
-    double critical = compare_difference(&baseline, &changed, tail, &comparison);
+    double critical = stats_compare_difference(&baseline, &changed, tail, &comparison);
     if (isnan(comparison.difference_interval.lower)) {
         comparison.difference_interval = comparison.welch_interval;
     }
     compare_lift(&baseline, &changed, critical, options, &comparison);
-    compare_sequential(baseline.users + changed.users, options, &comparison);
-    comparison.sequential_ready = sequence_ready(kind, control, treatment);
+    stats_compare_sequential(baseline.users + changed.users, options, &comparison);
+    comparison.sequential_ready = stats_sequence_ready(kind, control, treatment);
     return comparison;
 }
 

@@ -36,10 +36,10 @@ struct stats_arm {
     uint64_t users;
     int128 sum;         /* of x, in millionths (proportion: whole counts) */
     uint128 sum_square; /* of x*x, in millionths squared (proportion: not used); or the mark below */
-    /* A ratio's: x is the numerator, y the denominator of one user; both in millionths. */
-    int128 denominator_sum;
-    uint128 denominator_square; /* of y*y */
-    int128 product;             /* of x*y */
+    /* Of a second value y of each user, in millionths: a ratio's denominator, or the covariate of CUPED. */
+    int128 other_sum;
+    uint128 other_square; /* of y*y */
+    int128 product;       /* of x*y */
 };
 
 /* What a rollup stores as sum_square when the true one does not fit: the answer is then STATS_OVERFLOW. */
@@ -103,6 +103,24 @@ struct stats_comparison {
 
 struct stats_comparison stats_compare(enum stats_kind kind, const struct stats_arm *control,
                                       const struct stats_arm *treatment, const struct stats_options *options);
+
+/* CUPED: the same comparison of means, with what the users did before (y) taken off as far as it explains what they did after.
+ * The slope is the one within arms, so the difference is that of the regression of x on arm and y.
+ * The lift is over the control's plain mean, its interval by the delta method ("cuped" in interval_method). */
+struct stats_cuped {
+    double slope;              /* 0 where y has no variance: then the adjusted comparison is the plain one */
+    double mean_of_covariate;  /* over all arms */
+    double variance_share;     /* of the plain variance within arms that is left, 0 to 1; NaN without any */
+    double covariate_p_value;  /* do the arms of the least p-value differ in y, by Welch? They should not */
+};
+
+/* Over all arms of an experiment; control: its place among them. STATS_OVERFLOW where the sums are of no users. */
+enum stats_state stats_cuped_of(const struct stats_arm *arms, size_t count, size_t control, struct stats_cuped *out_cuped);
+struct stats_comparison stats_compare_cuped(const struct stats_arm *control, const struct stats_arm *treatment,
+                                            const struct stats_cuped *cuped, const struct stats_options *options);
+/* The mean of an arm as adjusted. */
+struct stats_estimate stats_estimate_cuped(const struct stats_arm *arm, const struct stats_cuped *cuped,
+                                           double confidence_level);
 
 /* Sample-ratio mismatch: chi-square of observed users against the weights; arms of weight 0 are left out of sum and
  * degrees alike, arms with weight and no users stay in. */

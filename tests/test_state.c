@@ -368,6 +368,52 @@ static struct event_counts recount_events(const struct recount *recount, int exp
     return counts;
 }
 
+/* With what the users did in the days before their assignment, and on its day before it. */
+static struct metric_sums recount_covariate(const struct recount *recount, int experiment, int variant, int metric, int64_t first,
+                                            int64_t last, int64_t days)
+{
+    const struct model_metric *definition = &recount->metrics[metric];
+    struct metric_sums sums = {0};
+    for (int user = 0; user < USERS; user++) {
+        const struct model_assignment *assignment = assignment_of(recount, experiment, user);
+        if (assignment == NULL || assignment->variant != variant || assignment->time / MICROSECONDS_PER_DAY > last) {
+            continue;
+        }
+        uint64_t events = 0;
+        int128 after = 0;
+        user_total(recount, assignment, metric, first, last, &events, &after);
+        sums.active += events != 0 ? 1 : 0;
+        sums.events += events;
+        uint64_t events_before = 0;
+        int128 before = 0;
+        bool active[DAYS] = {false};
+        for (int i = 0; i < recount->history->count; i++) {
+            const struct fact *fact = &recount->history->facts[i];
+            int64_t value = 0;
+            if (fact->kind != FACT_EVENT || recount->is_duplicate[i] || fact->event.user != user ||
+                fact->event.time >= assignment->time || !feeds(definition, &fact->event, &value)) {
+                continue;
+            }
+            const int64_t day = fact->event.time / MICROSECONDS_PER_DAY;
+            if (day >= assignment->time / MICROSECONDS_PER_DAY - days) {
+                events_before++;
+                before += definition->kind == 3 ? (active[day - FIRST_DAY] ? 0 : 1000000) : value;
+                active[day - FIRST_DAY] = true;
+            }
+        }
+        const int128 cap = (int128)definition->cap * 1000000;
+        after = cap != 0 && after > cap ? cap : after;
+        after = definition->kind == 0 ? (events != 0 ? 1000000 : 0) : after;
+        before = definition->kind == 0 ? (events_before != 0 ? 1000000 : 0) : before;
+        sums.sum += after;
+        sums.sum_square += (uint128)(after * after);
+        sums.other_sum += before;
+        sums.other_square += (uint128)(before * before);
+        sums.product += after * before;
+    }
+    return sums;
+}
+
 /* The ratio of m1 and m2, over the same users: caps do not count in it. */
 static struct metric_sums recount_ratio(const struct recount *recount, int experiment, int variant, int64_t first, int64_t last)
 {
@@ -385,8 +431,8 @@ static struct metric_sums recount_ratio(const struct recount *recount, int exper
         sums.events += events[1];
         sums.sum += totals[0];
         sums.sum_square += (uint128)(totals[0] * totals[0]);
-        sums.denominator_sum += totals[1];
-        sums.denominator_square += (uint128)(totals[1] * totals[1]);
+        sums.other_sum += totals[1];
+        sums.other_square += (uint128)(totals[1] * totals[1]);
         sums.product += totals[0] * totals[1];
     }
     return sums;
@@ -397,8 +443,8 @@ static struct metric_sums recount_ratio(const struct recount *recount, int exper
 static void sums_check(const struct metric_sums *got, const struct metric_sums *want, uint64_t seed, const char *what)
 {
     cr_assert(got->active == want->active && got->events == want->events && got->sum == want->sum &&
-                  got->sum_square == want->sum_square && !got->overflow && got->denominator_sum == want->denominator_sum &&
-                  got->denominator_square == want->denominator_square && got->product == want->product,
+                  got->sum_square == want->sum_square && !got->overflow && got->other_sum == want->other_sum &&
+                  got->other_square == want->other_square && got->product == want->product,
               "seed %llu, %s: active %llu/%llu events %llu/%llu sum %lld/%lld", (unsigned long long)seed, what,
               (unsigned long long)got->active, (unsigned long long)want->active, (unsigned long long)got->events,
               (unsigned long long)want->events, (long long)got->sum, (long long)want->sum);
@@ -459,6 +505,17 @@ static void experiment_check(const struct state *state, const struct recount *re
                 sums_check(&got->days[day].on_day[i], &on_day, seed, "day");
                 sums_check(&got->days[day].cumulative[i], &cumulative, seed, "cumulative");
             }
+        }
+    }
+    struct results_query adjusted = query;
+    adjusted.series = false;
+    adjusted.covariate_days = 1 + pick(DAYS);
+    cr_assert_eq(state_results(state, &adjusted, &arena, &data), STATUS_OK);
+    for (int variant = 0; variant < VARIANTS; variant++) {
+        for (uint32_t i = 0; i < count && numbers[i] != RATIO; i++) {
+            const struct metric_sums want = recount_covariate(recount, experiment, variant, numbers[i], query.start_day,
+                                                              query.end_day, adjusted.covariate_days);
+            sums_check(&data.variants[variant].metrics[i], &want, seed, "covariate");
         }
     }
     arena_deinit(&arena);

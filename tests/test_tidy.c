@@ -116,7 +116,7 @@ static const struct {
     int level;
 } levels[] = {
     {"base", 0},      {"limits", 0},          {"arena", 1},       {"timestamp", 1},           {"pool", 1},
-    {"home", 1},      {"inbox", 1},     {"index_table", 1},     {"pack", 1},        {"dist", 1},                {"stats", 2},
+    {"home", 1},      {"inbox", 1},     {"index_table", 1},     {"pack", 1},        {"dist", 1},                {"stats", 2}, {"stats_internal", 2},
     {"order", 2},     {"regex", 1},
     {"io", 2},        {"io_posix", 2},        {"format", 2},      {"event_log", 3},           {"event_log_internal", 3},
     {"targeting", 3}, {"definitions", 3},     {"definition", 3},  {"cell", 5},                     {"users", 3},       {"definition_document", 3}, {"event_ids", 3},
@@ -130,6 +130,7 @@ static const struct {
     const char *allowed_in; /* prefixes, separated by spaces */
 } reserved[] = {
     {"engine/state_internal.h", "engine/state"},
+    {"engine/stats_internal.h", "engine/stats"},
     {"engine/event_log_internal.h", "engine/event_log tests/test_log_recovery.c"},
     {"engine/definition_document.h", "engine/definition engine/targeting"},
     {"engine/io_posix.h", "engine/io tests/test_io.c"},

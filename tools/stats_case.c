@@ -206,6 +206,8 @@ struct comparison_case {
     enum stats_correction correction;
     bool is_decrease;
     double *weights; /* NULL: not given */
+    uint32_t covariates; /* arms that have one */
+    struct stats_cuped cuped; /* where all have */
 };
 
 static uint128 square_read(struct reading *reading, struct bytes map, const char *parent, const char *name)
@@ -217,6 +219,19 @@ static uint128 square_read(struct reading *reading, struct bytes map, const char
         fail(reading, path, "must not be negative");
     }
     return (uint128)number;
+}
+
+/* What the users did before, where the arm has it. */
+static void covariate_read(struct reading *reading, struct comparison_case *question, struct bytes encoded, const char *parent,
+                           struct stats_arm *arm)
+{
+    struct bytes there;
+    if (answer_find(encoded, "pre_sum", &there)) {
+        arm->other_sum = exact_read(reading, encoded, parent, "pre_sum", SUM_DECIMALS, true);
+        arm->other_square = square_read(reading, encoded, parent, "pre_sum_squares");
+        arm->product = exact_read(reading, encoded, parent, "sum_products", SQUARE_DECIMALS, true);
+        question->covariates++;
+    }
 }
 
 static void arm_read(struct reading *reading, struct comparison_case *question, struct bytes encoded, uint32_t index)
@@ -236,12 +251,13 @@ static void arm_read(struct reading *reading, struct comparison_case *question, 
         arm->sum = exact_read(reading, encoded, parent, "sum", SUM_DECIMALS, true);
         arm->sum_square = square_read(reading, encoded, parent, "sum_squares");
         question->counts[index] = (uint64_t)exact_read(reading, encoded, parent, "count", 0, false);
+        covariate_read(reading, question, encoded, parent, arm);
         return;
     case STATS_RATIO:
         arm->sum = exact_read(reading, encoded, parent, "numerator_sum", SUM_DECIMALS, true);
         arm->sum_square = square_read(reading, encoded, parent, "numerator_sum_squares");
-        arm->denominator_sum = exact_read(reading, encoded, parent, "denominator_sum", SUM_DECIMALS, true);
-        arm->denominator_square = square_read(reading, encoded, parent, "denominator_sum_squares");
+        arm->other_sum = exact_read(reading, encoded, parent, "denominator_sum", SUM_DECIMALS, true);
+        arm->other_square = square_read(reading, encoded, parent, "denominator_sum_squares");
         arm->product = exact_read(reading, encoded, parent, "sum_products", SQUARE_DECIMALS, true);
         return;
     }
@@ -283,6 +299,28 @@ static void options_read_all(struct reading *reading, struct comparison_case *qu
     }
 }
 
+static bool is_cuped(const struct comparison_case *question)
+{
+    return question->covariates == question->arm_count;
+}
+
+static struct stats_comparison arms_compare(const struct comparison_case *question, uint32_t treatment)
+{
+    const struct stats_arm *control = &question->arms[question->control];
+    return is_cuped(question) ? stats_compare_cuped(control, &question->arms[treatment], &question->cuped, &question->options)
+                              : stats_compare(question->kind, control, &question->arms[treatment], &question->options);
+}
+
+static void cuped_prepare(struct reading *reading, struct comparison_case *question)
+{
+    if (question->covariates != 0 && !is_cuped(question)) {
+        fail(reading, "variants", "must all have pre_sum, pre_sum_squares and sum_products, or none");
+    } else if (is_cuped(question) && !reading->failed &&
+               stats_cuped_of(question->arms, question->arm_count, question->control, &question->cuped) == STATS_OVERFLOW) {
+        fail(reading, "variants", "no users can have these sums, squares and products");
+    }
+}
+
 static struct results_cell *cells_compute(struct reading *reading, const struct comparison_case *question)
 {
     const uint32_t count = question->arm_count;
@@ -304,8 +342,7 @@ static struct results_cell *cells_compute(struct reading *reading, const struct 
         p_values[i] = NAN;
         p_values[count + i] = NAN;
         if (cell->is_compared) {
-            cell->comparison =
-                stats_compare(question->kind, &question->arms[question->control], &question->arms[i], &question->options);
+            cell->comparison = arms_compare(question, i);
             p_values[i] = cell->comparison.p_value;
             p_values[count + i] = cell->comparison.sequential_p_value;
         }
@@ -340,6 +377,7 @@ static void comparison_answer(struct reading *reading, struct bytes document, en
     question->kind = kind;
     arms_read(reading, question, document);
     options_read_all(reading, question, document);
+    cuped_prepare(reading, question);
     const struct results_cell *cells = reading->failed ? NULL : cells_compute(reading, question);
     if (cells == NULL) {
         return;
@@ -358,9 +396,19 @@ static void comparison_answer(struct reading *reading, struct bytes document, en
         json_bool(writer, i == question->control);
         json_key(writer, "result");
         results_write_cell(writer, kind, question->is_decrease, &cells[i]);
+        if (is_cuped(question)) {
+            const struct stats_estimate adjusted =
+                stats_estimate_cuped(&question->arms[i], &question->cuped, question->options.confidence_level);
+            json_key(writer, "adjusted");
+            results_write_adjusted(writer, &adjusted);
+        }
         json_end_object(writer);
     }
     json_end_array(writer);
+    if (is_cuped(question)) {
+        json_key(writer, "cuped");
+        results_write_cuped(writer, &question->cuped);
+    }
     if (question->weights != NULL) {
         sample_ratio_write(writer, question);
     }

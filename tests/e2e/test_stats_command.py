@@ -171,6 +171,79 @@ def test_ratio_extremes():
     assert empty["variants"][0]["result"]["state"] == "no_data" and compared(empty)["p_value"] is None
 
 
+def cuped_arm(pairs):
+    pairs = [(Decimal(str(x)), Decimal(str(y))) for x, y in pairs]
+    return {**mean_arm([x for x, _ in pairs]), "pre_sum": exact(y for _, y in pairs),
+            "pre_sum_squares": exact(y * y for _, y in pairs), "sum_products": exact(x * y for x, y in pairs)}
+
+
+def test_cuped_is_the_regression():
+    """The adjusted difference is the coefficient of the arm in the regression of x on arm and y; its error that of the residuals
+    per arm; the lift's error by the delta method, checked by moving each mean a little."""
+    rng = random.Random(SEED + 5)
+    for _ in range(60):
+        arms = []
+        for arm in range(2):
+            pairs = []
+            for _ in range(rng.choice([20, 300])):
+                before = rng.choice([0, 0, round(rng.expovariate(0.05), 2)])
+                pairs.append((round(max(0, 0.7 * before + rng.gauss(20 + arm, 8)), 2), before))
+            arms.append(pairs)
+        (answer,) = ask({"type": "mean", "variants": [cuped_arm(pairs) for pairs in arms]})
+        mine = compared(answer)
+        x = numpy.array([v for arm in arms for v, _ in arm])
+        y = numpy.array([v for arm in arms for _, v in arm])
+        d = numpy.array([i for i, arm in enumerate(arms) for _ in arm], dtype=float)
+        solution = numpy.linalg.lstsq(numpy.column_stack([numpy.ones(len(x)), d, y]), x, rcond=None)[0]
+        close(mine["absolute"]["value"], solution[1], "difference", 1e-7)
+        close(answer["cuped"]["slope"], solution[2], "slope", 1e-8)
+        assert mine["method"] == "cuped"
+        slope = solution[2]
+        means = [numpy.mean([a - slope * (b - y.mean()) for a, b in arm]) for arm in arms]
+        errors = [numpy.var([a - slope * b for a, b in arm], ddof=1) / len(arm) for arm in arms]
+        for variant, mean, error in zip(answer["variants"], means, errors):
+            close(variant["adjusted"]["value"], mean, "adjusted", 1e-8)
+            close(variant["adjusted"]["std_error"], math.sqrt(error), "error", 1e-9)
+        close(mine["absolute"]["std_error"], math.sqrt(sum(errors)), "error", 1e-9)
+        # The lift: gradient by differences, over the means of (x, y) of both arms.
+        vectors = [numpy.array(arm).T for arm in arms]
+
+        def lift(m):
+            return ((m[1][0] - slope * m[1][1]) - (m[0][0] - slope * m[0][1])) / m[0][0]
+        centre = [list(v.mean(axis=1)) for v in vectors]
+        close(mine["relative"]["value"], lift(centre), "lift", 1e-8)
+        variance = 0.0
+        for i, v in enumerate(vectors):
+            gradient = []
+            for k in range(2):
+                step = 1e-5
+                up, down = [list(m) for m in centre], [list(m) for m in centre]
+                up[i][k] += step
+                down[i][k] -= step
+                gradient.append((lift(up) - lift(down)) / (2 * step))
+            variance += numpy.array(gradient) @ numpy.cov(v) @ numpy.array(gradient) / v.shape[1]
+        degrees = mine["degrees_of_freedom"]
+        low, high = mine["relative"]["confidence_interval"]
+        assert math.isclose((high - low) / 2, stats.t.isf(0.025, degrees) * math.sqrt(variance), rel_tol=1e-5)
+        within = sum(((numpy.array([a for a, _ in arm]) - numpy.mean([a for a, _ in arm])) ** 2).sum() for arm in arms)
+        left = sum(((numpy.array([a - slope * b for a, b in arm]) - numpy.mean([a - slope * b for a, b in arm])) ** 2).sum() for arm in arms)
+        close(answer["cuped"]["variance_share"], left / within, "share", 1e-8)
+
+
+def test_cuped_without_a_past_is_the_plain_comparison():
+    """A covariate that is the same for all explains nothing: every field is the plain one."""
+    rng = random.Random(SEED + 6)
+    arms = [[round(rng.gauss(10, 3), 3) for _ in range(50)] for _ in range(2)]
+    plain, adjusted = ask({"type": "mean", "variants": [mean_arm(arm) for arm in arms]},
+                          {"type": "mean", "variants": [cuped_arm([(v, 0) for v in arm]) for arm in arms]})
+    assert compared(plain) == compared(adjusted)
+    assert adjusted["cuped"]["slope"] == 0.0
+    code, answers = ask_lines([json.dumps({"type": "mean", "variants": [mean_arm(arms[0]), cuped_arm([(1, 1), (2, 2)])]}),
+                               json.dumps({"type": "mean", "variants": [{**cuped_arm([(1, 1), (2, 2)]), "sum_products": "1000"},
+                                                                        cuped_arm([(1, 1), (2, 2)])]})])
+    assert code == 1 and [a["error"]["path"] for a in answers] == ["variants", "variants"]
+
+
 def test_extremes():
     """One user, no variance, nobody, 10^9 users, p-values far beyond a double's: undefined is null, never 0 or NaN."""
     one, flat, nobody, huge, tiny = ask(
