@@ -183,7 +183,7 @@ static struct event_draft draft_make(const struct event_batch *batch)
     return draft;
 }
 
-/* False where a property that some metric sums is a number beyond what can be summed exactly. */
+/* False where a property that some metric takes is a number beyond what can be summed exactly. */
 static bool values_fit(const struct catalog *catalog, const struct event *event)
 {
     const uint32_t *metrics = NULL;
@@ -192,8 +192,7 @@ static bool values_fit(const struct catalog *catalog, const struct event *event)
         const struct metric *metric = catalog->metrics[metrics[i]]->current;
         struct pack_value value;
         int64_t millionths = 0;
-        if (metric->type != METRIC_MEAN || metric->aggregation != METRIC_SUM ||
-            !pack_map_find(event->properties, metric->property, &value)) {
+        if (!metric_takes_values(metric) || !pack_map_find(event->properties, metric->property, &value)) {
             continue;
         }
         bool is_number = value.type == PACK_INT || value.type == PACK_UINT ||

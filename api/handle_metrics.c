@@ -23,12 +23,15 @@ static const char *const type_names[] = {
     [METRIC_PROPORTION] = "proportion",
     [METRIC_MEAN] = "mean",
     [METRIC_RATIO] = "ratio",
+    [METRIC_RETENTION] = "retention",
+    [METRIC_QUANTILE] = "quantile",
 };
 
 static const char *const aggregation_names[] = {
     [METRIC_SUM] = "sum",
     [METRIC_COUNT] = "count",
     [METRIC_UNIQUE_DAYS] = "unique_days",
+    [METRIC_MAX] = "max",
 };
 
 static const char *const direction_names[] = {
@@ -52,6 +55,51 @@ static void write_filter(struct json_writer *writer, const struct metric_filter 
     json_text(writer, rule_operator_name(filter->operation));
     handler_write_operand(writer, filter->operation, &filter->values);
     json_end_object(writer);
+}
+
+static void write_cap(struct json_writer *writer, const struct metric *metric)
+{
+    json_key(writer, "cap");
+    if (!metric->has_cap) {
+        json_null(writer);
+        return;
+    }
+    json_begin_object(writer);
+    if (metric->cap_percentile != 0) {
+        json_key(writer, "percentile");
+        json_millionths(writer, metric->cap_percentile);
+        json_key(writer, "ignore_zeros");
+        json_bool(writer, metric->cap_ignores_zeros);
+    } else {
+        json_key(writer, "upper");
+        json_millionths(writer, metric->cap_upper);
+    }
+    json_end_object(writer);
+}
+
+static void write_whole(struct json_writer *writer, const char *key, bool is_there, uint32_t value)
+{
+    json_key(writer, key);
+    if (is_there) {
+        json_uint(writer, value);
+    } else {
+        json_null(writer);
+    }
+}
+
+/* What only some types have. */
+static void write_type_parts(struct json_writer *writer, const struct metric *metric)
+{
+    const bool is_retention = metric->type == METRIC_RETENTION;
+    write_whole(writer, "window_hours", metric->window_hours != 0, metric->window_hours);
+    write_whole(writer, "from_day", is_retention, metric->from_day);
+    write_whole(writer, "to_day", is_retention, metric->to_day);
+    json_key(writer, "quantile");
+    if (metric->type == METRIC_QUANTILE) {
+        json_double(writer, metric->quantile);
+    } else {
+        json_null(writer);
+    }
 }
 
 static void write_metric(struct json_writer *writer, const struct metric *metric)
@@ -85,15 +133,8 @@ static void write_metric(struct json_writer *writer, const struct metric *metric
     json_end_array(writer);
     json_key(writer, "direction");
     json_text(writer, direction_names[metric->direction]);
-    json_key(writer, "cap");
-    if (metric->has_cap) {
-        json_begin_object(writer);
-        json_key(writer, "upper");
-        json_millionths(writer, metric->cap_upper);
-        json_end_object(writer);
-    } else {
-        json_null(writer);
-    }
+    write_cap(writer, metric);
+    write_type_parts(writer, metric);
     json_key(writer, "archived");
     json_bool(writer, metric->archived);
     json_key(writer, "created_at");

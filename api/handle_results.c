@@ -373,7 +373,10 @@ static void results_done(struct call *call)
     const struct results_request *request = call->handler_data;
     const struct results_data *data = &request->data;
     uint64_t cells = (uint64_t)data->variant_count * data->day_count * request->metric_count;
-    if (request->status != STATUS_OK) {
+    if (request->status == STATUS_TOO_LARGE) {
+        call_reply_problem(call, 422, "result_too_large", "A quantile looks at %u values at most: ask for fewer days.",
+                           LIMIT_QUANTILE_VALUES);
+    } else if (request->status != STATUS_OK) {
         call_reply_engine_status(call, request->status);
     } else if (request->query.series && cells > RESULTS_SERIES_MAX) {
         call_reply_problem(call, 422, "result_too_large",
@@ -423,6 +426,7 @@ void handle_results_get(struct call *call)
         .metric_count = request->metric_count,
         .start_day = request->start_day,
         .end_day = request->end_day,
+        .today = day_of(engine_now_us(call->engine)),
         .series = request->group_by_day || !request->has_group,
         .covariate_days = request->cuped ? request->cuped_days : 0,
     };

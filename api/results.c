@@ -59,27 +59,33 @@ enum stats_kind results_kind(const struct metric *metric)
         [METRIC_PROPORTION] = STATS_PROPORTION,
         [METRIC_MEAN] = STATS_MEAN,
         [METRIC_RATIO] = STATS_RATIO,
+        [METRIC_RETENTION] = STATS_PROPORTION,
+        [METRIC_QUANTILE] = STATS_QUANTILE,
     };
     return kinds[metric->type];
 }
 
-struct stats_arm results_arm(const struct metric *metric, uint64_t users, const struct metric_sums *sums)
+struct stats_arm results_arm(const struct metric *metric, const struct metric_sums *sums)
 {
-    if (metric->type == METRIC_PROPORTION) {
-        return (struct stats_arm){.users = users, .sum = (int128)sums->active};
+    if (results_kind(metric) == STATS_PROPORTION) {
+        return (struct stats_arm){.users = sums->users, .sum = (int128)sums->active};
     }
-    return (struct stats_arm){.users = users,
+    return (struct stats_arm){.users = sums->users,
                               .sum = sums->sum,
                               .sum_square = sums->sum_square,
                               .other_sum = sums->other_sum,
                               .other_square = sums->other_square,
-                              .product = sums->product};
+                              .product = sums->product,
+                              .probability = metric->quantile,
+                              .quantile = sums->quantile,
+                              .quantile_lower = sums->quantile_lower,
+                              .quantile_upper = sums->quantile_upper};
 }
 
-/* A proportion counts users, so sums beyond 128 bits do not concern it. */
+/* A proportion counts users, so sums beyond 128 bits do not concern it. Missing events do, where they are kept one by one. */
 static bool is_overflow(const struct metric *metric, const struct metric_sums *sums)
 {
-    return metric->type != METRIC_PROPORTION && sums->overflow;
+    return sums->overflow && (results_kind(metric) != STATS_PROPORTION || metric_keeps_events(metric));
 }
 
 static struct stats_estimate estimate_none(enum stats_state state)
@@ -132,8 +138,8 @@ static void cell_compare(const struct results *results, const struct metric *met
     if (is_overflow(metric, base) || is_overflow(metric, sums)) {
         cell->comparison = comparison_none(STATS_OVERFLOW);
     } else {
-        struct stats_arm control_arm = results_arm(metric, control->users, base);
-        struct stats_arm treatment_arm = results_arm(metric, treatment->users, sums);
+        struct stats_arm control_arm = results_arm(metric, base);
+        struct stats_arm treatment_arm = results_arm(metric, sums);
         cell->comparison = stats_compare(results_kind(metric), &control_arm, &treatment_arm, &options);
     }
     double chance = cell->comparison.chance_to_win;
@@ -151,9 +157,11 @@ static void cell_fill(const struct results *results, uint32_t variant, uint32_t 
     const struct metric_sums *own = &sums->metrics[index];
     struct results_cell *cell = cell_at(results, variant, index);
     *cell = (struct results_cell){
-        .users = sums->users,
-        .count = metric->type == METRIC_PROPORTION ? own->active : own->events,
+        .users = own->users,
+        .count = results_kind(metric) == STATS_PROPORTION ? own->active : own->events,
         .sum = own->sum,
+        .cap = question->data->caps[index],
+        .capped = own->capped,
         .comparison = comparison_none(STATS_NO_DATA),
         .p_adjusted = NAN,
         .sequential_p_adjusted = NAN,
@@ -162,7 +170,7 @@ static void cell_fill(const struct results *results, uint32_t variant, uint32_t 
     if (is_overflow(metric, own)) {
         cell->estimate = estimate_none(STATS_OVERFLOW);
     } else {
-        struct stats_arm arm = results_arm(metric, sums->users, own);
+        struct stats_arm arm = results_arm(metric, own);
         cell->estimate = stats_estimate_arm(results_kind(metric), &arm, question->confidence_level);
     }
     cell->state = cell->estimate.state;
@@ -184,7 +192,7 @@ static void cuped_metric(struct results *results, uint32_t index, struct stats_a
         if (is_overflow(question->metrics[index], &sums->metrics[index])) {
             return;
         }
-        arms[i] = (struct stats_arm){.users = sums->users,
+        arms[i] = (struct stats_arm){.users = sums->metrics[index].users,
                                      .sum = sums->metrics[index].sum,
                                      .sum_square = sums->metrics[index].sum_square,
                                      .other_sum = sums->metrics[index].other_sum,
@@ -207,6 +215,11 @@ static void cuped_metric(struct results *results, uint32_t index, struct stats_a
     }
 }
 
+static bool is_adjustable(const struct metric *metric)
+{
+    return metric->type == METRIC_MEAN || metric->type == METRIC_PROPORTION;
+}
+
 static enum status cuped_apply(struct results *results)
 {
     const struct results_question *question = results->question;
@@ -219,7 +232,7 @@ static enum status cuped_apply(struct results *results)
         return STATUS_NO_MEMORY;
     }
     for (uint32_t i = 0; i < question->metric_count; i++) {
-        if (question->metrics[i]->type != METRIC_RATIO) {
+        if (is_adjustable(question->metrics[i])) {
             cuped_metric(results, i, arms);
         }
     }
@@ -451,10 +464,12 @@ static void warn_of_metric(struct results *results, uint32_t index)
     if (results->total_users > 0 && count == 0 && metric->type == METRIC_RATIO) {
         warn(results, "%.*s: no event of its denominator, %.*s, was counted in this range.", size, name,
              (int)metric->denominator.size, (const char *)metric->denominator.data);
+    } else if (metric->type == METRIC_RETENTION && results->total_users > 0 && count == 0) {
+        warn(results, "%.*s: no user has come back yet whose %u days are over.", size, name, metric->to_day);
     } else if (results->total_users > 0 && count == 0) {
         warn(results, "%.*s: no event \"%.*s\" was counted for it in this range.", size, name,
              (int)metric->event_type.size, (const char *)metric->event_type.data);
-    } else if (metric->type == METRIC_PROPORTION && has_few_conversions(results, index)) {
+    } else if (results_kind(metric) == STATS_PROPORTION && has_few_conversions(results, index)) {
         warn(results,
              "%.*s: a variant has fewer than %u users with the event, or without it; its p-value "
              "is rough.",
@@ -468,8 +483,8 @@ static void warn_of_cuped(struct results *results, uint32_t index)
     const int size = (int)metric->name.size;
     const char *name = (const char *)metric->name.data;
     const struct stats_cuped *cuped = &results->cuped[index];
-    if (metric->type == METRIC_RATIO) {
-        warn(results, "%.*s: ratios are not adjusted by cuped.", size, name);
+    if (!is_adjustable(metric)) {
+        warn(results, "%.*s: only means and proportions are adjusted by cuped.", size, name);
     } else if (!(fabs(cuped->slope) > 0.0)) {
         warn(results, "%.*s: not adjusted by cuped: the %u days before the assignments explain nothing of it.", size, name,
              results->question->cuped_days);

@@ -45,9 +45,11 @@ struct results_question {
 /* One metric in one variant. */
 struct results_cell {
     enum stats_state state; /* STATS_OVERFLOW: nothing of the rest is meant */
-    uint64_t users;
-    uint64_t count; /* proportion: users with an event; mean: events */
+    uint64_t users; /* of a retention: whose days are over */
+    uint64_t count; /* proportion, retention: users with an event; else events */
     int128 sum;     /* mean: of the values, in millionths */
+    int64_t cap;    /* what a user's total counted as at most, in millionths; CAP_NONE */
+    uint64_t capped; /* users beyond it */
     struct stats_estimate estimate;
     bool is_adjusted; /* by CUPED: then `adjusted` is, and the comparison */
     struct stats_estimate adjusted;
@@ -94,7 +96,7 @@ const struct results_cell *results_cell(const struct results *results, uint32_t 
                                         uint32_t metric);
 
 enum stats_kind results_kind(const struct metric *metric);
-struct stats_arm results_arm(const struct metric *metric, uint64_t users, const struct metric_sums *sums);
+struct stats_arm results_arm(const struct metric *metric, const struct metric_sums *sums);
 
 /* One cell as an object: the estimate, and against the control where it is compared. A ratio has no count. */
 void results_write_cell(struct json_writer *writer, enum stats_kind kind, bool is_decrease, const struct results_cell *cell);
@@ -112,6 +114,7 @@ struct results_day {
     int128 sum; /* in millionths */
     struct stats_estimate cumulative; /* from the range's first day on */
     uint64_t cumulative_count;
+    uint64_t cumulative_users;
 };
 
 void results_day(const struct results *results, const struct day_sums *day, uint32_t metric,

@@ -88,7 +88,7 @@ static void write_day(struct csv_writer *writer, const struct results *results, 
     row_begin(writer, results, variant, metric);
     csv_text(writer, bytes_of_text(date));
     csv_uint(writer, day->users);
-    csv_uint(writer, day->users_total);
+    csv_uint(writer, values.cumulative_users);
     csv_uint(writer, values.count);
     csv_double(writer, values.has_sum ? (double)values.sum / (double)METRIC_UNIT : (double)NAN);
     csv_double(writer, values.value);

@@ -112,6 +112,14 @@ void results_write_cell(struct json_writer *writer, enum stats_kind kind, bool i
     }
     write_number(writer, "std_error", cell->estimate.std_error);
     write_number(writer, "std_dev", cell->estimate.std_dev);
+    if (cell->cap != CAP_NONE && is_mean) {
+        json_key(writer, "cap");
+        json_begin_object(writer);
+        json_key(writer, "upper");
+        json_millionths(writer, cell->cap);
+        write_natural(writer, "users", cell->capped);
+        json_end_object(writer);
+    }
     if (is_decrease) {
         json_key(writer, "direction");
         json_text(writer, "decrease");
@@ -129,25 +137,35 @@ void results_write_cell(struct json_writer *writer, enum stats_kind kind, bool i
 
 /* The time series. */
 
-static struct stats_estimate estimate_of(const struct results *results, const struct metric *metric,
-                                         uint64_t users, const struct metric_sums *sums)
+/* Of a quantile the series has the value alone: an interval would cost another walk a day. */
+static struct stats_estimate estimate_of(const struct results *results, const struct metric *metric, const struct metric_sums *sums)
 {
-    const struct stats_arm arm = results_arm(metric, users, sums);
+    if (metric->type == METRIC_QUANTILE) {
+        const bool is_there = sums->events != 0;
+        return (struct stats_estimate){.state = is_there ? STATS_OK : STATS_NO_DATA,
+                                       .value = is_there ? (double)sums->quantile / (double)METRIC_UNIT : (double)NAN,
+                                       .interval = {NAN, NAN}};
+    }
+    const struct stats_arm arm = results_arm(metric, sums);
     return stats_estimate_arm(results_kind(metric), &arm, results->question->confidence_level);
 }
 
-/* A day's value per user assigned so far; of a ratio the day's own. The mean needs no second moments, so an overflow of those does not matter. */
-static double day_value(const struct metric *metric, uint64_t users, const struct metric_sums *sums)
+/* A day's value per user assigned so far; of a ratio and a quantile the day's own; of a retention per user whose days ended on it. The
+ * mean needs no second moments, so an overflow of those does not matter. */
+static double day_value(const struct results *results, const struct metric *metric, const struct metric_sums *sums)
 {
+    if (metric->type == METRIC_QUANTILE) {
+        return estimate_of(results, metric, sums).value;
+    }
     if (metric->type == METRIC_RATIO) {
         return sums->other_sum != 0 ? (double)sums->sum / (double)sums->other_sum : (double)NAN;
     }
-    if (users == 0) {
+    if (sums->users == 0) {
         return NAN;
     }
-    double total = metric->type == METRIC_PROPORTION ? (double)sums->active
-                                                     : (double)sums->sum / (double)METRIC_UNIT;
-    return total / (double)users;
+    const bool is_proportion = results_kind(metric) == STATS_PROPORTION;
+    const double total = is_proportion ? (double)sums->active : (double)sums->sum / (double)METRIC_UNIT;
+    return total / (double)sums->users;
 }
 
 void results_day(const struct results *results, const struct day_sums *day, uint32_t index,
@@ -156,17 +174,18 @@ void results_day(const struct results *results, const struct day_sums *day, uint
     const struct metric *metric = results->question->metrics[index];
     const struct metric_sums *on_day = &day->on_day[index];
     const struct metric_sums *cumulative = &day->cumulative[index];
-    bool is_proportion = metric->type == METRIC_PROPORTION;
+    const bool is_proportion = results_kind(metric) == STATS_PROPORTION;
     *out_values = (struct results_day){
-        .value = day_value(metric, day->users_total, on_day),
+        .value = day_value(results, metric, on_day),
         .count = is_proportion ? on_day->active : on_day->events,
         .has_sum = metric->type == METRIC_MEAN,
         .sum = on_day->sum,
         .cumulative = {.state = STATS_OVERFLOW, .value = NAN, .interval = {NAN, NAN}},
         .cumulative_count = is_proportion ? cumulative->active : cumulative->events,
+        .cumulative_users = cumulative->users,
     };
     if (is_proportion || !cumulative->overflow) {
-        out_values->cumulative = estimate_of(results, metric, day->users_total, cumulative);
+        out_values->cumulative = estimate_of(results, metric, cumulative);
     }
 }
 
@@ -187,7 +206,7 @@ static void write_day_metric(struct json_writer *writer, const struct results *r
     write_state(writer, "state", values.cumulative.state);
     write_number(writer, "value", values.cumulative.value);
     write_interval(writer, "confidence_interval", &values.cumulative.interval);
-    write_natural(writer, "sample_size", day->users_total);
+    write_natural(writer, "sample_size", values.cumulative_users);
     write_natural(writer, "count", values.cumulative_count);
     json_end_object(writer);
     json_end_object(writer);

@@ -1,4 +1,5 @@
 /* definition_metric.c: metrics: the table of their fields, and the value that an event has for one. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "engine/definition_document.h"
@@ -11,12 +12,15 @@ static const char *const type_names[] = {
     [METRIC_PROPORTION] = "proportion",
     [METRIC_MEAN] = "mean",
     [METRIC_RATIO] = "ratio",
+    [METRIC_RETENTION] = "retention",
+    [METRIC_QUANTILE] = "quantile",
 };
 
 static const char *const aggregation_names[] = {
     [METRIC_SUM] = "sum",
     [METRIC_COUNT] = "count",
     [METRIC_UNIQUE_DAYS] = "unique_days",
+    [METRIC_MAX] = "max",
 };
 
 static const char *const direction_names[] = {
@@ -24,13 +28,8 @@ static const char *const direction_names[] = {
     [METRIC_DECREASE] = "decrease",
 };
 
-static const char *const types_unsupported[] = {"retention", "quantile", NULL};
-static const char *const aggregations_unsupported[] = {"max", NULL};
-
-static const struct field_choices type_choices = {type_names, COUNT_OF(type_names),
-                                                  types_unsupported};
-static const struct field_choices aggregation_choices = {
-    aggregation_names, COUNT_OF(aggregation_names), aggregations_unsupported};
+static const struct field_choices type_choices = {type_names, COUNT_OF(type_names), NULL};
+static const struct field_choices aggregation_choices = {aggregation_names, COUNT_OF(aggregation_names), NULL};
 static const struct field_choices direction_choices = {direction_names, COUNT_OF(direction_names),
                                                        NULL};
 
@@ -150,32 +149,77 @@ static const struct field_kind kind_filters = {filters_read, filters_write, NULL
 
 struct cap_fields {
     struct field upper;
+    struct field percentile;
+    struct field ignore_zeros;
 };
 
+#define CAP_PART(part) .kind = &field_kind_kept, .access = FIELD_GIVEN, FIELD_MEMBER(struct cap_fields, part)
+
 static const struct field_row cap_rows[] = {
-    {.name = "upper", .kind = &field_kind_kept, .access = FIELD_GIVEN, .is_required = true, FIELD_MEMBER(struct cap_fields, upper)},
+    {.name = "upper", CAP_PART(upper)},
+    {.name = "percentile", CAP_PART(percentile)},
+    {.name = "ignore_zeros", CAP_PART(ignore_zeros)},
 };
+
+/* A number in millionths within bounds, both left out; or a fault. */
+static bool millionths_read(struct reading *reading, const struct field *field, int64_t above, int64_t below, const char *message,
+                            int64_t *out_millionths)
+{
+    struct pack_cursor cursor = pack_cursor_on(field->encoded);
+    struct pack_value value;
+    int64_t millionths = 0;
+    if (!pack_read(&cursor, &value) || !pack_to_millionths(&value, &millionths) || millionths <= above || millionths >= below) {
+        field_fault(reading, field, "out_of_range", "%s", message);
+        return false;
+    }
+    *out_millionths = millionths;
+    return true;
+}
+
+static bool cap_flag_read(struct reading *reading, const struct field *field, bool *out_flag)
+{
+    struct pack_cursor cursor = pack_cursor_on(field->encoded);
+    if (field_is_given(field) && !pack_read_bool(&cursor, out_flag)) {
+        field_fault(reading, field, "wrong_type", "must be true or false");
+        return false;
+    }
+    return true;
+}
 
 static void cap_read(struct reading *reading, const struct field_row *row, const struct field *field, void *member)
 {
     struct metric *metric = member;
     struct cap_fields fields = {0};
-    struct pack_cursor cursor;
-    struct pack_value value;
     const uint32_t faults = reading->errors->count;
+    int64_t upper = 0;
+    int64_t percentile = 0;
+    bool ignores_zeros = true;
     (void)row;
     (void)document_read(reading, cap_rows, COUNT_OF(cap_rows), field, NULL, &fields);
-    if (reading->errors->count != faults || !field_is_given(&fields.upper)) {
+    if (reading->errors->count != faults) {
         return;
     }
-    cursor = pack_cursor_on(fields.upper.encoded);
-    if (!pack_read(&cursor, &value) || !pack_to_millionths(&value, &metric->cap_upper) ||
-        metric->cap_upper <= 0) {
-        field_fault(reading, &fields.upper, "out_of_range", "must be a number above 0 and below %lld",
-                    (long long)LIMIT_METRIC_VALUE);
+    const bool by_percentile = field_is_given(&fields.percentile);
+    if (by_percentile == field_is_given(&fields.upper)) {
+        field_fault(reading, field, "required", "wants one of upper and percentile");
+        return;
+    }
+    if (by_percentile) {
+        if (!millionths_read(reading, &fields.percentile, 0, METRIC_UNIT, "must be a number above 0 and below 1, such as 0.99",
+                             &percentile) ||
+            !cap_flag_read(reading, &fields.ignore_zeros, &ignores_zeros)) {
+            return;
+        }
+    } else if (field_is_given(&fields.ignore_zeros)) {
+        field_fault(reading, &fields.ignore_zeros, "not_allowed", "goes with percentile only");
+        return;
+    } else if (!millionths_read(reading, &fields.upper, 0, INT64_MAX, "must be a number above 0 and below 9.2e12", &upper)) {
         return;
     }
     metric->has_cap = true;
+    metric->cap_upper = upper;
+    metric->cap_percentile = percentile;
+    metric->cap_ignores_zeros = by_percentile && ignores_zeros;
 }
 
 static void cap_write(struct pack_writer *writer, const struct field_row *row, const void *member)
@@ -184,14 +228,78 @@ static void cap_write(struct pack_writer *writer, const struct field_row *row, c
     (void)row;
     if (!metric->has_cap) {
         pack_nil(writer);
-        return;
+    } else if (metric->cap_percentile != 0) {
+        pack_map(writer, 2);
+        pack_text_z(writer, "percentile");
+        pack_millionths(writer, metric->cap_percentile);
+        pack_text_z(writer, "ignore_zeros");
+        pack_bool(writer, metric->cap_ignores_zeros);
+    } else {
+        pack_map(writer, 1);
+        pack_text_z(writer, "upper");
+        pack_millionths(writer, metric->cap_upper);
     }
-    pack_map(writer, 1);
-    pack_text_z(writer, "upper");
-    pack_millionths(writer, metric->cap_upper);
 }
 
 static const struct field_kind kind_cap = {cap_read, cap_write, NULL};
+
+/* ---- Days, hours, quantiles ---- */
+
+/* A whole number up to row->most into a uint32_t. Zero is written as null where it means nothing (row->least above 0). */
+static void whole_read(struct reading *reading, const struct field_row *row, const struct field *field, void *member)
+{
+    double number = 0;
+    if (!field_number(reading, field, &number)) {
+        return;
+    }
+    if (!(number >= row->least && number <= row->most) || fabs(number - floor(number)) > 0.0) {
+        field_fault(reading, field, "out_of_range", "must be a whole number from %u to %u", row->least, row->most);
+        return;
+    }
+    const uint32_t whole = (uint32_t)number;
+    memcpy(member, &whole, sizeof(whole));
+}
+
+static void whole_write(struct pack_writer *writer, const struct field_row *row, const void *member)
+{
+    uint32_t whole;
+    memcpy(&whole, member, sizeof(whole));
+    if (whole < row->least) {
+        pack_nil(writer);
+    } else {
+        pack_uint(writer, whole);
+    }
+}
+
+static const struct field_kind kind_whole = {whole_read, whole_write, NULL};
+
+static void quantile_read(struct reading *reading, const struct field_row *row, const struct field *field, void *member)
+{
+    double number = 0;
+    (void)row;
+    if (!field_number(reading, field, &number)) {
+        return;
+    }
+    if (!(number > 0.0 && number < 1.0)) {
+        field_fault(reading, field, "out_of_range", "must be above 0 and below 1, such as 0.9");
+        return;
+    }
+    memcpy(member, &number, sizeof(number));
+}
+
+static void quantile_write(struct pack_writer *writer, const struct field_row *row, const void *member)
+{
+    double number;
+    (void)row;
+    memcpy(&number, member, sizeof(number));
+    if (number > 0.0) {
+        pack_double(writer, number);
+    } else {
+        pack_nil(writer);
+    }
+}
+
+static const struct field_kind kind_quantile = {quantile_read, quantile_write, NULL};
 
 /* ---- Fields ---- */
 
@@ -210,6 +318,9 @@ enum metric_row {
     ROW_CAP,
     ROW_NUMERATOR,
     ROW_DENOMINATOR,
+    ROW_FROM_DAY,
+    ROW_TO_DAY,
+    ROW_QUANTILE,
     ROW_ARCHIVED,
     ROW_CREATED_AT,
     ROW_UPDATED_AT,
@@ -229,10 +340,13 @@ static const struct field_row metric_rows[] = {
     [ROW_AGGREGATION] = {"aggregation", &field_kind_choice, FIELD_GIVEN, METRIC_ROW(aggregation), .choices = &aggregation_choices},
     [ROW_FILTERS] = {"filters", &kind_filters, FIELD_GIVEN, .most = LIMIT_METRIC_FILTERS},
     [ROW_DIRECTION] = {"direction", &field_kind_choice, FIELD_GIVEN, METRIC_ROW(direction), .choices = &direction_choices},
-    [ROW_WINDOW] = {"window_hours", NULL, FIELD_UNSUPPORTED, .note = "attribution windows are not supported yet; leave it out, or null"},
+    [ROW_WINDOW] = {"window_hours", &kind_whole, FIELD_GIVEN, METRIC_ROW(window_hours), .least = 1, .most = LIMIT_WINDOW_HOURS},
     [ROW_CAP] = {"cap", &kind_cap, FIELD_GIVEN},
     [ROW_NUMERATOR] = {"numerator", &field_kind_word, FIELD_GIVEN, METRIC_ROW(numerator), .least = 1, .most = LIMIT_KEY},
     [ROW_DENOMINATOR] = {"denominator", &field_kind_word, FIELD_GIVEN, METRIC_ROW(denominator), .least = 1, .most = LIMIT_KEY},
+    [ROW_FROM_DAY] = {"from_day", &kind_whole, FIELD_GIVEN, METRIC_ROW(from_day), .most = LIMIT_RETENTION_DAYS},
+    [ROW_TO_DAY] = {"to_day", &kind_whole, FIELD_GIVEN, METRIC_ROW(to_day), .least = 1, .most = LIMIT_RETENTION_DAYS},
+    [ROW_QUANTILE] = {"quantile", &kind_quantile, FIELD_GIVEN, METRIC_ROW(quantile)},
     [ROW_ARCHIVED] = {"archived", &field_kind_flag, FIELD_GIVEN, METRIC_ROW(archived)},
     [ROW_CREATED_AT] = {"created_at", &field_kind_instant, FIELD_OURS, .is_required = true, METRIC_ROW(created_at_us)},
     [ROW_UPDATED_AT] = {"updated_at", &field_kind_instant, FIELD_OURS, .is_required = true, METRIC_ROW(updated_at_us)},
@@ -242,9 +356,7 @@ static const struct field_row metric_rows[] = {
 
 static_assert(COUNT_OF(metric_rows) == ROW_END, "each row has its place");
 
-static const struct field cap_field = {.parent = "", .name = "cap"};
 static const struct field property_field = {.parent = "", .name = "property"};
-static const struct field aggregation_field = {.parent = "", .name = "aggregation"};
 
 struct part {
     const char *name;
@@ -281,37 +393,70 @@ static void ratio_settle(struct reading *reading, bool aggregation_is_open, stru
     }
 }
 
+/* Which of the fields that go with some types only are given, and whether they are in their place. */
+static void type_parts_settle(struct reading *reading, const struct metric *metric)
+{
+    const struct part retention[] = {{"to_day", metric->to_day != 0}};
+    const struct part retention_start[] = {{"from_day", metric->from_day != 0}};
+    const struct part quantile[] = {{"quantile", metric->quantile > 0.0}};
+    const struct part window[] = {{"window_hours", metric->window_hours != 0}};
+    const struct part cap[] = {{"cap", metric->has_cap}};
+    const bool is_retention = metric->type == METRIC_RETENTION;
+    const bool is_quantile = metric->type == METRIC_QUANTILE;
+    parts_check(reading, retention, 1, is_retention,
+                is_retention ? "is required by a retention: the last day, counted from the assignment's" : "goes with a retention only");
+    if (!is_retention) {
+        parts_check(reading, retention_start, 1, false, "goes with a retention only");
+    } else if (metric->to_day != 0 && metric->from_day > metric->to_day) {
+        const struct field field = {.parent = "", .name = "from_day"};
+        field_fault(reading, &field, "out_of_range", "must not be after to_day");
+    }
+    parts_check(reading, quantile, 1, is_quantile,
+                is_quantile ? "is required by a quantile: 0.5 is the median" : "goes with a quantile only");
+    if (is_retention || metric->type == METRIC_RATIO) {
+        parts_check(reading, window, 1, false,
+                    is_retention ? "does not go with a retention, whose days are from_day to to_day"
+                                 : "does not go with a ratio: give it to the metrics that it is of");
+    }
+    if (metric->type != METRIC_MEAN && metric->type != METRIC_RATIO) {
+        parts_check(reading, cap, 1, false, "goes with a mean only, which adds up a user's values");
+    }
+}
+
+/* A proportion and a retention count users with an event; a quantile takes the values as they are. */
+static void no_aggregation_settle(struct reading *reading, bool aggregation_is_open, struct metric *metric)
+{
+    const bool is_quantile = metric->type == METRIC_QUANTILE;
+    const char *message = is_quantile ? "is required by a quantile: the property it is of" : "does not go with a metric that counts users with an event";
+    const struct part property[] = {{"property", metric->property.size > 0}};
+    const struct part aggregation[] = {{"aggregation", !aggregation_is_open && metric->aggregation != METRIC_COUNT}};
+    parts_check(reading, property, 1, is_quantile, message);
+    parts_check(reading, aggregation, 1, false, "goes with a mean only");
+    metric->aggregation = METRIC_COUNT;
+}
+
 /* What holds between the fields; puts the default aggregation where `aggregation_is_open`. */
 static void metric_settle(struct reading *reading, bool aggregation_is_open, struct metric *metric)
 {
-    bool has_property = metric->property.size > 0;
+    const bool has_property = metric->property.size > 0;
     ratio_settle(reading, aggregation_is_open, metric);
+    type_parts_settle(reading, metric);
     if (metric->type == METRIC_RATIO) {
         return;
     }
-    if (metric->type == METRIC_PROPORTION) {
-        if (metric->has_cap) {
-            field_fault(reading, &cap_field, "not_allowed", "does not go with a proportion, where a user counts once");
-        }
-        if (has_property) {
-            field_fault(reading, &property_field, "not_allowed",
-                        "does not go with a proportion, which counts users with an event");
-        }
-        if (!aggregation_is_open && metric->aggregation != METRIC_COUNT) {
-            field_fault(reading, &aggregation_field, "not_allowed",
-                        "does not go with a proportion, which counts users with an event");
-        }
-        metric->aggregation = METRIC_COUNT;
+    if (metric->type != METRIC_MEAN) {
+        no_aggregation_settle(reading, aggregation_is_open, metric);
         return;
     }
     if (aggregation_is_open) {
         metric->aggregation = has_property ? METRIC_SUM : METRIC_COUNT;
     }
-    if (metric->aggregation == METRIC_SUM && !has_property) {
-        field_fault(reading, &property_field, "required",
-                    "is required by the aggregation sum: the property to add up");
+    const bool wants_property = metric->aggregation == METRIC_SUM || metric->aggregation == METRIC_MAX;
+    if (wants_property && !has_property) {
+        field_fault(reading, &property_field, "required", "is required by the aggregation %s: the property to look at",
+                    aggregation_names[metric->aggregation]);
     }
-    if (metric->aggregation != METRIC_SUM && has_property) {
+    if (!wants_property && has_property) {
         field_fault(reading, &property_field, "not_allowed",
                     "does not go with the aggregation %s, which looks at no property",
                     aggregation_names[metric->aggregation]);
@@ -434,6 +579,7 @@ enum status metric_patch(const struct metric *current, struct bytes patch,
     }
     if (presence_has(presence.null, ROW_CAP)) {
         draft.has_cap = false;
+        draft.cap_percentile = 0;
     }
     /* A change of type takes the aggregation of the new type along. */
     bool type_changed = draft.type != current->type;
@@ -458,6 +604,18 @@ enum status metric_patch(const struct metric *current, struct bytes patch,
 
 /* ---- The value of an event ---- */
 
+bool metric_takes_values(const struct metric *metric)
+{
+    return metric->type == METRIC_QUANTILE ||
+           (metric->type == METRIC_MEAN && (metric->aggregation == METRIC_SUM || metric->aggregation == METRIC_MAX));
+}
+
+bool metric_keeps_events(const struct metric *metric)
+{
+    return metric->type == METRIC_QUANTILE || metric->window_hours != 0 ||
+           (metric->type == METRIC_MEAN && metric->aggregation == METRIC_MAX);
+}
+
 bool metric_value(const struct metric *metric, struct bytes properties, int64_t *out_millionths)
 {
     struct pack_value value;
@@ -468,7 +626,7 @@ bool metric_value(const struct metric *metric, struct bytes properties, int64_t 
             return false;
         }
     }
-    if (metric->aggregation != METRIC_SUM) {
+    if (!metric_takes_values(metric)) {
         *out_millionths = METRIC_UNIT;
         return true;
     }

@@ -95,12 +95,15 @@ enum metric_type {
     METRIC_PROPORTION,
     METRIC_MEAN,
     METRIC_RATIO, /* of two means */
+    METRIC_RETENTION, /* share of users with an event from_day to to_day days after their assignment's */
+    METRIC_QUANTILE,  /* of the values of all events */
 };
 
 enum metric_aggregation {
     METRIC_SUM,
     METRIC_COUNT,
     METRIC_UNIQUE_DAYS,
+    METRIC_MAX,
 };
 
 enum metric_direction {
@@ -121,7 +124,7 @@ struct metric {
     uint32_t version;
     enum metric_type type;
     struct bytes event_type;
-    struct bytes property; /* of METRIC_SUM */
+    struct bytes property; /* of METRIC_SUM, METRIC_MAX and METRIC_QUANTILE */
     enum metric_aggregation aggregation;
     struct metric_filter *filters; /* all must hold */
     uint32_t filter_count;
@@ -129,7 +132,13 @@ struct metric {
     struct bytes numerator;   /* of METRIC_RATIO: names of means, defined before */
     struct bytes denominator; /* likewise; their caps do not count here */
     bool has_cap;
-    int64_t cap_upper; /* millionths: what a user's total beyond it counts as */
+    int64_t cap_upper; /* millionths: what a user's total beyond it counts as; 0: by percentile */
+    int64_t cap_percentile; /* millionths, 0 to 1: the cap is this quantile of the users' totals over all variants */
+    bool cap_ignores_zeros; /* the quantile is of the totals that are not 0 */
+    uint32_t window_hours;  /* from the assignment on, in which events count; 0: without end */
+    uint32_t from_day;      /* of METRIC_RETENTION; the assignment's own day is 0 */
+    uint32_t to_day;
+    double quantile;        /* of METRIC_QUANTILE, above 0 and below 1 */
     bool archived;
     int64_t created_at_us;
     int64_t updated_at_us;
@@ -218,6 +227,10 @@ void metric_free(struct metric *metric);
 /* Does an event's properties (an encoded map; type already matched) pass the filters, and with what value?
  * METRIC_SUM: false where the property is missing or no number in range. Other aggregations: METRIC_UNIT. */
 bool metric_value(const struct metric *metric, struct bytes properties, int64_t *out_millionths);
+/* Does it look at a property's value? */
+bool metric_takes_values(const struct metric *metric);
+/* Are its events kept one by one? Then day sums cannot answer it: what counts depends on the moment, or on single values. */
+bool metric_keeps_events(const struct metric *metric);
 
 /* {"name", "scopes", "expires_at"} */
 MUST_USE enum status token_create(struct bytes document, const struct definition_context *context,

@@ -33,6 +33,10 @@
 #define REGEX_MEMORY              (256 * 1024)        /* a compiled one with its cache; larger programs are refused */
 #define LIMIT_EXPERIMENT_METRICS  100u
 #define LIMIT_CUPED_DAYS          90u
+#define LIMIT_RETENTION_DAYS      365u
+#define LIMIT_WINDOW_HOURS        8760u
+#define LIMIT_KEPT_EVENTS         (1u << 22) /* of a user for a metric that keeps them one by one */
+#define LIMIT_QUANTILE_VALUES     20000000u  /* that one question for a quantile looks at */
 #define LIMIT_METRIC_FILTERS      20u
 #define LIMIT_DEFINITION          (256u * 1024)       /* a definition, as stored */
 #define LIMIT_FIELD_ERRORS        100u                /* field errors reported in one answer */

@@ -115,6 +115,14 @@ struct vector_day *vector_days(const struct rollup *rollup, const struct vector 
     return pool_at(&rollup->days[class_of(vector->count)], vector->block);
 }
 
+struct vector_event *vector_events(const struct rollup *rollup, const struct vector *vector)
+{
+    if (vector->count <= 1) {
+        return (struct vector_event *)(uintptr_t)&vector->inside_event;
+    }
+    return pool_at(&rollup->days[class_of(vector->count)], vector->block);
+}
+
 static enum status block_take(struct rollup *rollup, uint32_t class, uint32_t *out_block)
 {
     if (class >= VECTOR_CLASSES) {
@@ -135,8 +143,8 @@ static void block_give(struct rollup *rollup, uint32_t class, uint32_t block)
     rollup->free_days[class] = block + 1;
 }
 
-/* Makes room for one more day at `place`; the day there is zeroed. */
-static enum status vector_insert(struct rollup *rollup, struct vector *vector, uint32_t place, int32_t day)
+/* Makes room for one more day or event at `place`: what is there is left as it is. */
+static enum status vector_insert(struct rollup *rollup, struct vector *vector, uint32_t place)
 {
     const uint32_t old_class = class_of(vector->count);
     const uint32_t class = class_of(vector->count + 1);
@@ -156,12 +164,11 @@ static enum status vector_insert(struct rollup *rollup, struct vector *vector, u
         days = grown;
     }
     memmove(days + place + 1, days + place, (vector->count - place) * sizeof(*days));
-    days[place] = (struct vector_day){.day = day};
     vector->count++;
     return STATUS_OK;
 }
 
-enum status vector_make(struct rollup *rollup, struct user *user, uint32_t metric, uint32_t days,
+enum status vector_make(struct rollup *rollup, struct user *user, uint32_t metric, bool has_events, uint32_t count,
                         struct vector **out_vector)
 {
     uint32_t number = 0;
@@ -170,12 +177,13 @@ enum status vector_make(struct rollup *rollup, struct user *user, uint32_t metri
         return status;
     }
     struct vector *vector = pool_at(&rollup->vectors, number);
-    vector->metric = metric;
-    if (days > 1) {
-        status = block_take(rollup, class_of(days), &vector->block);
+    vector->metric = metric & 0x7fffffffu;
+    vector->has_events = has_events;
+    if (count > 1) {
+        status = block_take(rollup, class_of(count), &vector->block);
     }
     if (status == STATUS_OK) {
-        vector->count = days;
+        vector->count = count;
         vector->next = user->vectors;
         user->vectors = number + 1;
         *out_vector = vector;
@@ -191,6 +199,39 @@ static uint32_t day_place(const struct vector_day *days, uint32_t count, int32_t
         place--;
     }
     return place;
+}
+
+/* How many events lie before (moment, value), by moment first. Most come in order, so the end is looked at first. */
+static uint32_t event_place(const struct vector_event *events, uint32_t count, int64_t timestamp_us, int64_t value)
+{
+    uint32_t low = 0;
+    uint32_t high = count;
+    uint32_t middle = count - 1;
+    while (low < high) {
+        const struct vector_event *event = &events[middle];
+        const bool is_before = event->timestamp_us != timestamp_us ? event->timestamp_us < timestamp_us : event->value < value;
+        if (is_before) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+        middle = low + (high - low) / 2;
+    }
+    return low;
+}
+
+/* A full vector takes no more, and is known by that: its metric then has no numbers rather than wrong ones. */
+static enum status vector_keep(struct rollup *rollup, struct vector *vector, int64_t timestamp_us, int64_t value)
+{
+    if (vector->count == LIMIT_KEPT_EVENTS) {
+        return STATUS_OK;
+    }
+    const uint32_t place = event_place(vector_events(rollup, vector), vector->count, timestamp_us, value);
+    const enum status status = vector_insert(rollup, vector, place);
+    if (status == STATUS_OK) {
+        vector_events(rollup, vector)[place] = (struct vector_event){timestamp_us, value};
+    }
+    return status;
 }
 
 /* ---- boundaries ---- */
@@ -496,7 +537,10 @@ enum status rollup_add(struct rollup *rollup, const struct users *users, uint32_
     struct vector *vector = vector_find(rollup, user, metric);
     enum status status = STATUS_OK;
     if (vector == NULL) {
-        status = vector_make(rollup, user, metric, 0, &vector);
+        status = vector_make(rollup, user, metric, metric_keeps_events(definition), 0, &vector);
+    }
+    if (status == STATUS_OK && vector->has_events) {
+        return vector_keep(rollup, vector, timestamp_us, value);
     }
     uint32_t at = atomic_load_explicit(&user->enrolments, memory_order_relaxed);
     while (at != 0 && status == STATUS_OK) {
@@ -513,15 +557,61 @@ enum status rollup_add(struct rollup *rollup, const struct users *users, uint32_
     struct vector_day *days = vector_days(rollup, vector);
     const uint32_t place = day_place(days, vector->count, day);
     if (place == vector->count || days[place].day != day) {
-        status = vector_insert(rollup, vector, place, day);
+        status = vector_insert(rollup, vector, place);
         if (status != STATUS_OK) {
             return status;
         }
         days = vector_days(rollup, vector);
+        days[place] = (struct vector_day){.day = day};
     }
     days[place].count++;
     days[place].sum = (int64_t)((uint64_t)days[place].sum + (uint64_t)value);
     return STATUS_OK;
+}
+
+const struct vector_event *rollup_counted_events(const struct rollup *rollup, const struct users *users,
+                                                 const struct enrolment *enrolment, uint32_t metric,
+                                                 const struct metric *definition, uint32_t *out_count)
+{
+    const struct vector *vector = vector_find(rollup, user_at(users, enrolment->user), metric);
+    *out_count = 0;
+    if (vector == NULL) {
+        return NULL;
+    }
+    const struct vector_event *events = vector_events(rollup, vector);
+    const int64_t window_us = (int64_t)definition->window_hours * MICROSECONDS_PER_HOUR;
+    const uint32_t first = event_place(events, vector->count, enrolment->assigned_at_us, INT64_MIN);
+    const uint32_t end = window_us != 0 ? event_place(events, vector->count, enrolment->assigned_at_us + window_us, INT64_MIN)
+                                        : vector->count;
+    *out_count = end - first;
+    return events + first;
+}
+
+/* One more event into its day, by the metric's aggregation. */
+static void day_take(struct counted_day *day, const struct metric *definition, int64_t value)
+{
+    day->magnitude += magnitude_of(value);
+    if (definition->aggregation == METRIC_UNIQUE_DAYS) {
+        day->value = METRIC_UNIT;
+    } else if (definition->aggregation == METRIC_MAX) {
+        day->value = day->events == 0 || value > day->value ? value : day->value;
+    } else {
+        day->value = (int64_t)((uint64_t)day->value + (uint64_t)value);
+    }
+    day->events++;
+}
+
+/* The days of `count` events. */
+static void visit_event_days(const struct vector_event *events, uint32_t count, const struct metric *definition, bool incomplete,
+                             counted_day_visit *visit, void *context)
+{
+    for (uint32_t i = 0; i < count;) {
+        struct counted_day day = {.day = day_of(events[i].timestamp_us), .incomplete = incomplete};
+        while (i < count && day_of(events[i].timestamp_us) == day.day) {
+            day_take(&day, definition, events[i++].value);
+        }
+        visit(context, &day);
+    }
 }
 
 void rollup_visit_days(const struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
@@ -531,12 +621,49 @@ void rollup_visit_days(const struct rollup *rollup, const struct users *users, c
     if (vector == NULL) {
         return;
     }
+    if (vector->has_events) {
+        uint32_t count = 0;
+        const struct vector_event *events = rollup_counted_events(rollup, users, enrolment, metric, definition, &count);
+        visit_event_days(events, count, definition, vector->count == LIMIT_KEPT_EVENTS, visit, context);
+        return;
+    }
     const struct view view = view_make(rollup, vector, enrolment, definition);
     for (uint32_t i = view.first; i < view.count; i++) {
-        if (view_events(&view, i) != 0) {
-            visit(context, view.days[i].day, view_value(&view, i));
+        const uint32_t events = view_events(&view, i);
+        if (events != 0) {
+            visit(context, &(struct counted_day){.day = view.days[i].day, .events = events, .value = view_value(&view, i)});
         }
     }
+}
+
+/* Adds up days before an assignment. */
+struct before_sum {
+    const struct metric *definition;
+    struct before_assignment before;
+};
+
+static void before_visit(void *context, const struct counted_day *day)
+{
+    struct before_sum *sum = context;
+    if (sum->definition->aggregation == METRIC_MAX) {
+        const bool is_first = sum->before.events == 0;
+        sum->before.value = is_first || day->value > sum->before.value ? day->value : sum->before.value;
+    } else {
+        sum->before.value = (int64_t)((uint64_t)sum->before.value + (uint64_t)day->value);
+    }
+    sum->before.events += day->events;
+}
+
+static struct before_assignment before_of_events(const struct rollup *rollup, const struct vector *vector,
+                                                 const struct enrolment *enrolment, const struct metric *definition, uint32_t days)
+{
+    const struct vector_event *events = vector_events(rollup, vector);
+    const int64_t from_us = ((int64_t)day_of(enrolment->assigned_at_us) - days) * MICROSECONDS_PER_DAY;
+    const uint32_t first = event_place(events, vector->count, from_us, INT64_MIN);
+    const uint32_t end = event_place(events, vector->count, enrolment->assigned_at_us, INT64_MIN);
+    struct before_sum sum = {.definition = definition};
+    visit_event_days(events + first, end - first, definition, false, before_visit, &sum);
+    return sum.before;
 }
 
 struct before_assignment rollup_before(const struct rollup *rollup, const struct users *users,
@@ -544,13 +671,15 @@ struct before_assignment rollup_before(const struct rollup *rollup, const struct
                                        uint32_t days)
 {
     const struct vector *vector = vector_find(rollup, user_at(users, enrolment->user), metric);
-    struct before_assignment before = {0, 0};
     if (vector == NULL) {
-        return before;
+        return (struct before_assignment){0, 0};
+    }
+    if (vector->has_events) {
+        return before_of_events(rollup, vector, enrolment, definition, days);
     }
     const struct view view = view_make(rollup, vector, enrolment, definition);
+    struct before_assignment before = {.events = view.boundary_count};
     uint64_t sum = (uint64_t)view.boundary_sum;
-    before.events = view.boundary_count;
     uint64_t active = view.boundary_count != 0 ? 1 : 0;
     for (uint32_t i = view.first; i-- > 0 && view.days[i].day >= view.assigned_day - (int64_t)days;) {
         before.events += view.days[i].count;
@@ -606,7 +735,7 @@ enum status rollup_add_past(struct rollup *rollup, const struct users *users, co
     return STATUS_OK;
 }
 
-enum status rollup_clear_metric(struct rollup *rollup, const struct users *users, uint32_t metric)
+enum status rollup_clear_metric(struct rollup *rollup, const struct users *users, uint32_t metric, bool keeps_events)
 {
     for (uint32_t i = 0; i < users->users.count; i++) {
         struct user *user = user_at(users, i);
@@ -616,6 +745,7 @@ enum status rollup_clear_metric(struct rollup *rollup, const struct users *users
                 block_give(rollup, class_of(vector->count), vector->block);
             }
             vector->count = 0;
+            vector->has_events = keeps_events;
         }
     }
     for (uint32_t i = 0; i < users->enrolments.count; i++) {

@@ -3,6 +3,8 @@
  *
  * Vector       of (user, metric): for each active day the count of events and the sum x[d] of their values. One for all
  *              experiments; what an experiment counts is the part from the user's assignment on.
+ *              Of a metric that keeps its events (metric_keeps_events()): each of them, with its moment and value. Such a
+ *              metric has no boundaries and no cells: its questions go through the vectors (state_members.c).
  * Boundary     of (enrolment, metric): the part of the assignment's own day that lies before the assignment. So the
  *              enrolment's x[d] is: nothing before that day, vector minus boundary on it, the vector after it.
  * Cell         of (experiment, variant, metric), over the variant's users u:
@@ -29,7 +31,9 @@
 #include "engine/state.h"
 #include "engine/users.h"
 
-#define VECTOR_CLASSES 16u /* capacities 1 (inside the vector), 2, 4, ... 32,768 days */
+#define VECTOR_CLASSES 23u /* capacities 1 (inside the vector), 2, 4, ... 2^22 days or events */
+
+static_assert(LIMIT_KEPT_EVENTS == 1u << (VECTOR_CLASSES - 1), "the longest vector is of the last class");
 
 struct vector_day {
     int32_t day;
@@ -37,12 +41,22 @@ struct vector_day {
     int64_t sum; /* millionths, modulo 2^64 */
 };
 
+struct vector_event {
+    int64_t timestamp_us;
+    int64_t value; /* millionths */
+};
+
+static_assert(sizeof(struct vector_event) == sizeof(struct vector_day), "they share their blocks");
 struct vector {
-    uint32_t metric;
+    uint32_t metric : 31;
+    uint32_t has_events : 1; /* in the place of days */
     uint32_t next; /* of the same user, number + 1; 0: none */
-    uint32_t count; /* of days, in ascending order */
+    uint32_t count; /* of days in ascending order, or of events by moment and value; at LIMIT_KEPT_EVENTS some are missing */
     uint32_t block; /* number in days[class], where there is more than one */
-    struct vector_day inside; /* the only day, where there is one */
+    union { /* the only one, where there is one */
+        struct vector_day inside;
+        struct vector_event inside_event;
+    };
 };
 
 struct boundary {
@@ -85,11 +99,10 @@ struct cell_name {
 };
 
 #define ROLLUP_ARM UINT32_MAX
-
 struct rollup {
     struct pool vectors;
     struct pool boundaries;
-    struct pool days[VECTOR_CLASSES];       /* blocks of 2^class days */
+    struct pool days[VECTOR_CLASSES];       /* blocks of 2^class days or events */
     uint32_t free_days[VECTOR_CLASSES];     /* lists of given-back blocks, number + 1 */
     struct rollup_experiment *experiments;
     uint32_t experiment_count;
@@ -103,30 +116,38 @@ void rollup_deinit(struct rollup *rollup); /* a zeroed one is fine */
 /* Makes room for an experiment's arms. Numbers and variants only grow. */
 MUST_USE enum status rollup_grow(struct rollup *rollup, uint32_t experiment, uint32_t variants);
 
-/* The user's vector of a metric, or NULL. */
+/* The user's vector of a metric, or NULL; and its days or events. */
 struct vector *vector_find(const struct rollup *rollup, const struct user *user, uint32_t metric);
-/* Its days, in ascending order. */
 struct vector_day *vector_days(const struct rollup *rollup, const struct vector *vector);
+struct vector_event *vector_events(const struct rollup *rollup, const struct vector *vector);
 struct boundary *boundary_find(const struct rollup *rollup, const struct enrolment *enrolment, uint32_t metric);
 
-/* A new enrolment's user is counted in its arm; `enrolment` is its number. */
+/* Counts a new enrolment's user in its arm. */
 MUST_USE enum status rollup_enrol(struct rollup *rollup, const struct users *users, uint32_t enrolment);
-/* One more event of the assignment's day that lies before it. */
+/* What lies before the assignment on its day: one more event, or all of it set. */
 MUST_USE enum status rollup_add_boundary(struct rollup *rollup, struct enrolment *enrolment, uint32_t metric,
                                          int64_t value);
-void rollup_note_version(struct rollup_experiment *experiment, uint32_t version);
-/* Sets what lies before the assignment on its day. */
 MUST_USE enum status rollup_set_boundary(struct rollup *rollup, struct enrolment *enrolment, uint32_t metric,
                                          uint32_t count, int64_t sum);
-/* Adds the user's vector of one metric, as the enrolment counts it, to its cell: for an assignment that came after its
- * events. magnitude: of the values counted. */
+/* For an assignment that came after its events: what it counts of a metric, into its cell. magnitude: of the values. */
 MUST_USE enum status rollup_add_past(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
                                      uint32_t metric, const struct metric *definition, uint128 magnitude);
 
-/* What an enrolment counts of a metric: each of its days with an event, in ascending order, with the day's value. */
-typedef void counted_day_visit(void *context, int32_t day, int64_t value);
+/* What an enrolment counts of a metric: each of its days with an event, in ascending order. */
+struct counted_day {
+    int32_t day;
+    uint32_t events;
+    int64_t value;     /* of the day alone, by the metric's aggregation */
+    uint128 magnitude; /* of the values, added up, where they are kept; else the cell has it */
+    bool incomplete;   /* more events than are kept */
+};
+typedef void counted_day_visit(void *context, const struct counted_day *day);
 void rollup_visit_days(const struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
                        uint32_t metric, const struct metric *definition, counted_day_visit *visit, void *context);
+/* The events that an enrolment counts of a metric that keeps them, in order. Valid until the next change. */
+const struct vector_event *rollup_counted_events(const struct rollup *rollup, const struct users *users,
+                                                 const struct enrolment *enrolment, uint32_t metric,
+                                                 const struct metric *definition, uint32_t *out_count);
 
 /* What its user did of a metric in so many days before the assignment's day, and on that day before the assignment. */
 struct before_assignment {
@@ -137,23 +158,23 @@ struct before_assignment rollup_before(const struct rollup *rollup, const struct
                                        const struct enrolment *enrolment, uint32_t metric, const struct metric *definition,
                                        uint32_t days);
 
-/* One event's value for one metric of its user: into the user's vector, and into the cells of every enrolment it counts
- * for (those that are pending excepted: rollup_add_past() comes later for them). */
+/* One event's value for one metric: into its user's vector, and the cells of every enrolment that counts it (pending ones
+ * excepted: rollup_add_past() comes later for them). */
 MUST_USE enum status rollup_add(struct rollup *rollup, const struct users *users, uint32_t user, uint32_t metric,
                                 const struct metric *definition, int64_t timestamp_us, int64_t value);
-/* Forgets all vectors, boundaries and cells of a metric: its definition changed. */
-MUST_USE enum status rollup_clear_metric(struct rollup *rollup, const struct users *users, uint32_t metric);
+/* Forgets all vectors, boundaries and cells of a metric: its definition changed, and now keeps its events, or not. */
+MUST_USE enum status rollup_clear_metric(struct rollup *rollup, const struct users *users, uint32_t metric, bool keeps_events);
 
-/* NULL where there is none. */
-const struct arm *rollup_arm(const struct rollup *rollup, uint32_t experiment, uint32_t variant);
-const struct cell *rollup_cell(const struct rollup *rollup, const struct cell_name *name);
-/* For loading: an empty one of these, made where missing. */
+const struct arm *rollup_arm(const struct rollup *rollup, uint32_t experiment, uint32_t variant); /* or NULL */
+const struct cell *rollup_cell(const struct rollup *rollup, const struct cell_name *name); /* likewise */
+/* For loading: made where missing. */
 MUST_USE enum status rollup_cell_make(struct rollup *rollup, const struct cell_name *name, bool has_values,
                                       struct cell **out_cell);
 MUST_USE enum status arm_add_users(struct arm *arm, int32_t day, uint64_t users);
-MUST_USE enum status vector_make(struct rollup *rollup, struct user *user, uint32_t metric, uint32_t days,
+MUST_USE enum status vector_make(struct rollup *rollup, struct user *user, uint32_t metric, bool has_events, uint32_t count,
                                  struct vector **out_vector);
 
+void rollup_note_version(struct rollup_experiment *experiment, uint32_t version);
 uint64_t rollup_memory(const struct rollup *rollup);
 
 #endif

@@ -322,7 +322,8 @@ static enum status enrolment_take_past(struct state *state, uint32_t number)
     for (uint32_t at = user->vectors; at != 0 && status == STATUS_OK;) {
         const struct vector *vector = pool_at(&state->rollup.vectors, at - 1);
         const struct vector_day *days = vector_days(&state->rollup, vector);
-        if (vector->count != 0 && days[vector->count - 1].day == day) {
+        const bool has_days = vector->count != 0 && !vector->has_events;
+        if (has_days && days[vector->count - 1].day == day) {
             const struct vector_day *last = &days[vector->count - 1];
             status = rollup_set_boundary(&state->rollup, enrolment, vector->metric, last->count, last->sum);
         }

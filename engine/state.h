@@ -92,6 +92,7 @@ uint64_t state_variant_users(const struct state *state, uint32_t experiment_inde
 
 /* Sums over the users of one variant, for one metric and range of days. All exact. */
 struct metric_sums {
+    uint64_t users;      /* that the sums are over: all of the variant, or of a retention those whose days are over */
     uint64_t active;     /* users with at least one counting event in the range */
     uint64_t events;     /* counting events in the range */
     int128 sum;          /* of the users' totals, in millionths */
@@ -100,8 +101,16 @@ struct metric_sums {
     int128 other_sum;
     uint128 other_square;
     int128 product;
-    bool overflow;       /* the magnitudes add up beyond 64 bits: sum_square is not to be trusted */
+    uint64_t capped;     /* users whose total was beyond the cap; of the whole range only */
+    /* Of a quantile, in millionths: the value, and those at the ranks that bound it were the events independent. Its x are a user's
+     * events up to the value and its y all of them, a unit each. */
+    int64_t quantile;
+    int64_t quantile_lower;
+    int64_t quantile_upper;
+    bool overflow; /* the magnitudes add up beyond 64 bits, or events are missing: sum_square is not to be trusted */
 };
+
+#define CAP_NONE INT64_MAX
 
 struct results_query {
     uint32_t experiment_index;
@@ -109,9 +118,10 @@ struct results_query {
     uint32_t metric_count;
     int32_t start_day; /* inclusive; INT32_MIN: from the first */
     int32_t end_day;   /* inclusive; INT32_MAX: to the last */
+    int32_t today;     /* a retention's days are over once they are before it */
     bool series;       /* per day as well */
     uint32_t covariate_days; /* not 0: the range's sums also get the users' values of so many days before their assignment, as
-                                the second value; of a proportion 0 or one unit a user. Not of ratios */
+                                the second value; of a proportion 0 or one unit a user. Of means and proportions only */
 };
 
 /* One day of one variant; the cumulative sums go from the range's first day to this one. */
@@ -134,6 +144,7 @@ struct results_data {
     uint32_t experiment_version;
     uint32_t first_version; /* least definition version that an assignment followed; 0 without assignments */
     struct variant_sums *variants; /* [variant_count], as in the definition */
+    int64_t *caps; /* [metric_count] of the query: what a user's total counts as at most, in millionths; or CAP_NONE */
     uint32_t variant_count;
     uint32_t day_count; /* every day from the first to the last that has users or events, within the range */
     int32_t first_day;
@@ -144,7 +155,9 @@ struct results_data {
     uint64_t events_duplicate;
 };
 
-/* Memory comes from the arena. Cost: days^2 additions a variant and metric, whatever the number of events or users. */
+/* Memory comes from the arena. Cost: days^2 additions a variant and metric, whatever the number of events or users; with a cap,
+ * ratios, retention, quantiles, windows, max and covariates a few cache misses a member. STATUS_TOO_LARGE: a quantile of more
+ * than LIMIT_QUANTILE_VALUES. */
 MUST_USE enum status state_results(const struct state *state, const struct results_query *query, struct arena *arena,
                                    struct results_data *out_data);
 

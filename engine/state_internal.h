@@ -1,6 +1,6 @@
 /* state_internal.h: what the parts of the state share: state.c (apply), state_past.c (late facts), state_rows.c (the
- * durable form), state_results.c, state_capped.c,
- * state_ratio.c and state_covariate.c (answers). Nobody else includes it.
+ * durable form), state_results.c,
+ * state_members.c and state_quantile.c (answers). Nobody else includes it.
  */
 #ifndef ASSAY_ENGINE_STATE_INTERNAL_H
 #define ASSAY_ENGINE_STATE_INTERNAL_H
@@ -101,15 +101,18 @@ MUST_USE enum status state_apply_definition(struct state *state, const struct re
                                             bool *out_applied);
 /* Adds one event to the rollups of the metrics that it feeds. *out_matches: it feeds any. */
 MUST_USE enum status state_feed_metrics(struct state *state, const struct event *event, uint32_t user, bool *out_matches);
-/* Puts the capped sums of a metric of the query (its place there) in the place of the plain ones. */
-void state_results_cap(const struct state *state, const struct results_query *query, uint32_t metric,
-                       struct results_data *data);
-/* The sums of a ratio (its place in the query) by its two parts; STATUS_NO_MEMORY. */
-MUST_USE enum status state_results_ratio(const struct state *state, const struct results_query *query, uint32_t metric,
-                                         struct results_data *data);
-/* The sums of a metric of the query with what its users did before their assignment as the second value. */
-void state_results_covariate(const struct state *state, const struct results_query *query, uint32_t metric,
-                             struct results_data *data);
+/* Can the cells not answer the metric's part of a query? Then its members are gone through. */
+bool state_needs_members(const struct results_query *query, const struct metric *definition);
+/* Visits each day on which a member of the query's experiment has something of such a metric. */
+typedef void member_day_visit(void *context, int32_t day);
+void state_visit_member_days(const struct state *state, const struct results_query *query, uint32_t metric, member_day_visit *visit,
+                             void *context);
+/* The sums of a metric of the query (its place there) by its members. STATUS_NO_MEMORY. */
+MUST_USE enum status state_results_members(const struct state *state, const struct results_query *query, uint32_t metric,
+                                           struct results_data *data);
+/* The same of a quantile; or STATUS_TOO_LARGE. */
+MUST_USE enum status state_results_quantile(const struct state *state, const struct results_query *query, uint32_t metric,
+                                            struct results_data *data);
 /* Reads the history of a metric that was defined or changed by `record` at lsn. before, after: the catalogs. */
 MUST_USE enum status state_redo_metric(struct state *state, const struct catalog *before, const struct catalog *after,
                                        uint32_t metric, uint64_t end_lsn);

@@ -102,10 +102,14 @@ static enum status past_event(struct past *past, uint32_t number, const struct e
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < count && status == STATUS_OK; i++) {
         int64_t value = 0;
-        if (!metric_value(state->catalog->metrics[metrics[i]]->current, event->properties, &value)) {
+        const struct metric *metric = state->catalog->metrics[metrics[i]]->current;
+        if (!metric_value(metric, event->properties, &value)) {
             continue;
         }
         matches = true;
+        if (metric_keeps_events(metric)) {
+            continue; /* its vector knows what came before */
+        }
         if (!before) {
             status = magnitude_add(past, pending_place(state, number), metrics[i], value);
         } else if (same_day) {
@@ -270,7 +274,7 @@ enum status state_redo_metric(struct state *state, const struct catalog *before,
         }
     }
     if (status == STATUS_OK && had_events) {
-        status = rollup_clear_metric(&state->rollup, &state->users, metric);
+        status = rollup_clear_metric(&state->rollup, &state->users, metric, metric_keeps_events(now));
     }
     struct redo redo = {state, {&state->duplicates, 0}, before, after, metric};
     if (status == STATUS_OK) {

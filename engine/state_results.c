@@ -20,11 +20,20 @@ static void range_include(struct day_range *range, int32_t day, const struct res
     range->last = day > range->last ? day : range->last;
 }
 
-/* The metric whose cells say who was active when: of a ratio its denominator. */
-static uint32_t shown_metric(const struct state *state, uint32_t metric)
+struct range_visit {
+    struct day_range *range;
+    const struct results_query *query;
+};
+
+static void range_visit_day(void *context, int32_t day)
 {
-    const struct metric *definition = state->catalog->metrics[metric]->current;
-    return definition->type == METRIC_RATIO ? catalog_find_metric(state->catalog, definition->denominator) : metric;
+    const struct range_visit *visit = context;
+    range_include(visit->range, day, visit->query);
+}
+
+static bool has_cells(const struct metric *definition)
+{
+    return definition->type != METRIC_RATIO && definition->type != METRIC_RETENTION && !metric_keeps_events(definition);
 }
 
 static void range_include_cell(struct day_range *range, const struct state *state, const struct results_query *query,
@@ -40,17 +49,21 @@ static void range_include_cell(struct day_range *range, const struct state *stat
 static struct day_range range_of(const struct state *state, const struct results_query *query, uint32_t variants)
 {
     struct day_range range = {0, -1};
+    struct range_visit visit = {&range, query};
     for (uint32_t i = 0; i < variants; i++) {
         const struct arm *arm = rollup_arm(&state->rollup, query->experiment_index, i);
         for (uint32_t j = 0; j < arm->day_count; j++) {
             range_include(&range, arm->days[j], query);
         }
         for (uint32_t j = 0; j < query->metric_count; j++) {
-            const struct metric *definition = state->catalog->metrics[query->metrics[j]]->current;
-            range_include_cell(&range, state, query, i, shown_metric(state, query->metrics[j]));
-            if (definition->type == METRIC_RATIO) {
-                range_include_cell(&range, state, query, i, catalog_find_metric(state->catalog, definition->numerator));
+            if (has_cells(state->catalog->metrics[query->metrics[j]]->current)) {
+                range_include_cell(&range, state, query, i, query->metrics[j]);
             }
+        }
+    }
+    for (uint32_t j = 0; j < query->metric_count; j++) {
+        if (!has_cells(state->catalog->metrics[query->metrics[j]]->current)) {
+            state_visit_member_days(state, query, j, range_visit_day, &visit);
         }
     }
     return range;
@@ -93,10 +106,14 @@ static enum status series_fill(const struct cell *cell, uint32_t metric, struct 
     if (on_day == NULL || cumulative == NULL) {
         return STATUS_NO_MEMORY;
     }
-    cell_series(cell, variant->days[0].day, day_count, on_day, cumulative);
+    if (cell != NULL) {
+        cell_series(cell, variant->days[0].day, day_count, on_day, cumulative);
+    }
     for (uint32_t i = 0; i < day_count; i++) {
         variant->days[i].on_day[metric] = on_day[i];
         variant->days[i].cumulative[metric] = cumulative[i];
+        variant->days[i].on_day[metric].users = variant->days[i].users_total;
+        variant->days[i].cumulative[metric].users = variant->days[i].users_total;
     }
     return STATUS_OK;
 }
@@ -117,12 +134,13 @@ static enum status variant_fill(const struct state *state, const struct results_
         status = days_make(arm, range, day_count, query->metric_count, arena, variant);
     }
     for (uint32_t i = 0; i < query->metric_count && status == STATUS_OK; i++) {
-        const struct cell_name name = {query->experiment_index, number, shown_metric(state, query->metrics[i])};
+        const struct cell_name name = {query->experiment_index, number, query->metrics[i]};
         const struct cell *cell = rollup_cell(&state->rollup, &name);
         if (cell != NULL) {
             cell_sum(cell, query->start_day, query->end_day, &variant->metrics[i]);
         }
-        if (cell != NULL && day_count != 0) {
+        variant->metrics[i].users = variant->users;
+        if (day_count != 0) {
             status = series_fill(cell, i, arena, variant, day_count);
         }
     }
@@ -150,19 +168,20 @@ enum status state_results(const struct state *state, const struct results_query 
                                 .events_filtered = entry->events - entry->before - entry->counted,
                                 .events_duplicate = entry->duplicates};
     data.variants = arena_take_zeroed(arena, data.variant_count * sizeof(*data.variants));
-    enum status status = data.variants != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+    data.caps = arena_take(arena, (query->metric_count + 1ull) * sizeof(*data.caps));
+    enum status status = data.variants != NULL && data.caps != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+    for (uint32_t i = 0; i < query->metric_count && status == STATUS_OK; i++) {
+        data.caps[i] = CAP_NONE;
+    }
     for (uint32_t i = 0; i < data.variant_count && status == STATUS_OK; i++) {
         status = variant_fill(state, query, i, range, arena, &data);
     }
     for (uint32_t i = 0; i < query->metric_count && status == STATUS_OK; i++) {
         const struct metric *definition = state->catalog->metrics[query->metrics[i]]->current;
-        if (definition->type == METRIC_RATIO) {
-            status = state_results_ratio(state, query, i, &data);
-        } else if (definition->has_cap) {
-            state_results_cap(state, query, i, &data);
-        }
-        if (query->covariate_days != 0 && definition->type != METRIC_RATIO) {
-            state_results_covariate(state, query, i, &data);
+        if (definition->type == METRIC_QUANTILE) {
+            status = state_results_quantile(state, query, i, &data);
+        } else if (state_needs_members(query, definition)) {
+            status = state_results_members(state, query, i, &data);
         }
     }
     if (status == STATUS_OK) {

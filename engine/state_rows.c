@@ -6,7 +6,8 @@
  *   definitions  lsn u64                      [kind, version of the payload, payload]
  *   users        user u32                     [id, events, duplicates, last timestamp, [enrolment...], [vector...]]
  *                enrolment: [experiment, version, variant, forced, assigned at, lsn, before, counted,
- *                            [metric, count, sum, ...]]      vector: [metric, day, count, sum, ...]
+ *                            [metric, count, sum, ...]]      vector: [metric, day, count, sum, ...], or where
+ *                            the metric keeps its events [metric, moment, value, ...]
  *   cells        experiment, variant, metric  metric u32 max: [day, users, ...]; else [has values, magnitude,
  *                u32 each                      [day, events, first(, sum)], ..., [follows(, product), ...]]
  *   event_ids    chunk u32                    binary: 20 bytes an id: fingerprint low, high u64, body u32
@@ -180,6 +181,24 @@ static void enrolment_encode(const struct state *state, const struct enrolment *
     pack_container_end(writer, place, count);
 }
 
+static void vector_encode(const struct state *state, const struct vector *vector, struct pack_writer *writer)
+{
+    const bool of_events = vector->has_events;
+    pack_array(writer, 1 + (of_events ? 2 : 3) * vector->count);
+    pack_uint(writer, vector->metric);
+    const struct vector_event *events = vector_events(&state->rollup, vector);
+    for (uint32_t i = 0; of_events && i < vector->count; i++) {
+        pack_int(writer, events[i].timestamp_us);
+        pack_int(writer, events[i].value);
+    }
+    const struct vector_day *days = vector_days(&state->rollup, vector);
+    for (uint32_t i = 0; !of_events && i < vector->count; i++) {
+        pack_int(writer, days[i].day);
+        pack_uint(writer, days[i].count);
+        pack_int(writer, days[i].sum);
+    }
+}
+
 static void user_encode(const struct state *state, const void *what, struct pack_writer *writer)
 {
     const struct user *user = what;
@@ -202,14 +221,7 @@ static void user_encode(const struct state *state, const void *what, struct pack
     count = 0;
     const struct vector *vector = vector_after(state, user, -1);
     for (; vector != NULL; vector = vector_after(state, user, vector->metric)) {
-        pack_array(writer, 1 + 3 * vector->count);
-        pack_uint(writer, vector->metric);
-        const struct vector_day *days = vector_days(&state->rollup, vector);
-        for (uint32_t i = 0; i < vector->count; i++) {
-            pack_int(writer, days[i].day);
-            pack_uint(writer, days[i].count);
-            pack_int(writer, days[i].sum);
-        }
+        vector_encode(state, vector, writer);
         count++;
     }
     pack_container_end(writer, vectors, count);
@@ -652,16 +664,26 @@ static enum status vector_import(struct state *state, struct user *user, struct 
     uint32_t fields = 0;
     pack_read_array(cursor, &fields);
     const uint32_t metric = read_u32(cursor);
-    if (cursor->failed || fields < 4 || fields % 3 != 1 || metric >= state->catalog->metric_count) {
+    if (cursor->failed || metric >= state->catalog->metric_count) {
+        return STATUS_DAMAGED;
+    }
+    const bool of_events = metric_keeps_events(state->catalog->metrics[metric]->current);
+    const uint32_t width = of_events ? 2 : 3;
+    if (fields < 1 + width || fields % width != 1 || fields / width > LIMIT_KEPT_EVENTS) {
         return STATUS_DAMAGED;
     }
     struct vector *vector = NULL;
-    const enum status status = vector_make(&state->rollup, user, metric, fields / 3, &vector);
+    const enum status status = vector_make(&state->rollup, user, metric, of_events, fields / width, &vector);
     if (status != STATUS_OK) {
         return status;
     }
+    struct vector_event *events = vector_events(&state->rollup, vector);
+    for (uint32_t i = 0; of_events && i < vector->count; i++) {
+        pack_read_int(cursor, &events[i].timestamp_us);
+        pack_read_int(cursor, &events[i].value);
+    }
     struct vector_day *days = vector_days(&state->rollup, vector);
-    for (uint32_t i = 0; i < vector->count; i++) {
+    for (uint32_t i = 0; !of_events && i < vector->count; i++) {
         int64_t day = 0;
         pack_read_int(cursor, &day);
         days[i].day = (int32_t)day;

@@ -232,8 +232,36 @@ static struct moments ratio_moments(const struct stats_arm *arm)
     return moments;
 }
 
+/* The distance of the two ranks gives the error as if the events were independent; the design effect, the variance of the share of
+ * events up to the quantile (a ratio over users) to what it then would be, makes it one over users. */
+static struct moments quantile_moments(const struct stats_arm *arm)
+{
+    struct moments moments = ratio_moments(arm);
+    const double p = arm->probability;
+    if (moments.state == STATS_NO_DATA || moments.state == STATS_OVERFLOW) {
+        return moments;
+    }
+    const double events = (double)arm->other_sum / MILLIONTHS_PER_UNIT;
+    const double design_effect = moments.variance_of_mean * events / (p * (1.0 - p));
+    const double error = (double)(arm->quantile_upper - arm->quantile_lower) / MILLIONTHS_PER_UNIT / (2.0 * STATS_QUANTILE_Z);
+    const double events_least = STATS_QUANTILE_Z * STATS_QUANTILE_Z * fmax(p, 1.0 - p) / fmin(p, 1.0 - p);
+    moments.mean = (double)arm->quantile / MILLIONTHS_PER_UNIT;
+    moments.mean_is_zero = arm->quantile == 0;
+    moments.variance_of_mean = error * error * design_effect;
+    moments.variance = moments.variance_of_mean * moments.users;
+    if (events <= events_least || !(moments.variance_of_mean > 0.0)) {
+        moments.state = STATS_INSUFFICIENT_DATA; /* ranks beyond the values, or one value at both: no error can be told */
+        moments.variance = NAN;
+        moments.variance_of_mean = NAN;
+    }
+    return moments;
+}
+
 struct moments stats_moments_of(enum stats_kind kind, const struct stats_arm *arm)
 {
+    if (kind == STATS_QUANTILE) {
+        return quantile_moments(arm);
+    }
     if (kind == STATS_RATIO) {
         return ratio_moments(arm);
     }
@@ -547,7 +575,7 @@ static void compare_values(enum stats_kind kind, const struct stats_arm *control
                            const struct stats_arm *treatment, const struct moments *baseline,
                            const struct moments *changed, double tail, struct stats_comparison *comparison)
 {
-    if (kind == STATS_RATIO) {
+    if (kind == STATS_RATIO || kind == STATS_QUANTILE) {
         comparison->difference = changed->mean - baseline->mean;
     } else {
         double users = (double)((uint128)control->users * treatment->users);

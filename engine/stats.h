@@ -40,7 +40,14 @@ struct stats_arm {
     int128 other_sum;
     uint128 other_square; /* of y*y */
     int128 product;       /* of x*y */
+    /* Of a quantile: x and y are the user's events up to it and in all, a unit each. */
+    double probability;   /* above 0 and below 1 */
+    int64_t quantile;     /* millionths, and the values at the ranks n p -+ STATS_QUANTILE_Z sqrt(n p (1-p)) */
+    int64_t quantile_lower;
+    int64_t quantile_upper;
 };
+
+#define STATS_QUANTILE_Z 1.959963984540054
 
 /* What a rollup stores as sum_square when the true one does not fit: the answer is then STATS_OVERFLOW. */
 #define STATS_SUM_SQUARE_OVERFLOW (~(uint128)0)
@@ -48,6 +55,7 @@ struct stats_arm {
 enum stats_kind {
     STATS_PROPORTION,
     STATS_MEAN,
+    STATS_QUANTILE, /* of the values of all events; the user is the unit all the same */
     STATS_RATIO, /* sum of x / sum of y; the user is the unit all the same. NO_DATA also where the y add up to 0 */
 };
 

@@ -8,6 +8,7 @@
 #include "engine/base.h"
 
 #define MICROSECONDS_PER_DAY 86400000000ll
+#define MICROSECONDS_PER_HOUR 3600000000ll
 #define TIMESTAMP_TEXT_SIZE  32
 
 /* "2026-01-01T10:00:00Z", with up to 9 digits of fraction (cut to microseconds) and any numeric offset. Years 1970 to

@@ -20,6 +20,7 @@ struct world {
     const struct metric *metric_list[KINDS];
     struct metric_sums sums[ARMS][KINDS];
     struct variant_sums variant_sums[ARMS];
+    int64_t caps[KINDS];
     struct results_data data;
     struct results_question question;
     struct results results;
@@ -66,11 +67,13 @@ static void world_init(struct world *world)
         .name = text("revenue"), .type = METRIC_MEAN, .event_type = text("purchase")};
     for (uint32_t i = 0; i < KINDS; i++) {
         world->metric_list[i] = &world->metrics[i];
+        world->caps[i] = CAP_NONE;
     }
     world->data = (struct results_data){
         .lsn = 124,
         .experiment_version = 3,
         .variants = world->variant_sums,
+        .caps = world->caps,
         .variant_count = ARMS,
         .events_counted = 7,
         .events_duplicate = 1,
@@ -93,6 +96,9 @@ static void world_init(struct world *world)
 
 static const struct results *world_compute(struct world *world)
 {
+    for (uint32_t i = 0; i < ARMS * KINDS; i++) {
+        world->sums[i / KINDS][i % KINDS].users = world->variant_sums[i / KINDS].users;
+    }
     cr_assert_eq(results_compute(&world->question, &world->arena, &world->results), STATUS_OK);
     return &world->results;
 }
@@ -309,15 +315,15 @@ Test(results, series_gives_each_day_and_the_sum_so_far)
     struct world world;
     world_init(&world);
     struct metric_sums on_day[KINDS] = {
-        {.active = 10,            .events = 12                 },
-        { .active = 10,
+        {.users = 100, .active = 10,            .events = 12                 },
+        {.users = 100, .active = 10,
          .events = 12,
          .sum = 30 * METRIC_UNIT,
          .sum_square = (uint128)900 * METRIC_UNIT * METRIC_UNIT},
     };
     struct metric_sums cumulative[KINDS] = {
-        {.active = 20,            .events = 24                  },
-        { .active = 20,
+        {.users = 100, .active = 20,            .events = 24                  },
+        {.users = 100, .active = 20,
          .events = 24,
          .sum = 50 * METRIC_UNIT,
          .sum_square = (uint128)1700 * METRIC_UNIT * METRIC_UNIT},

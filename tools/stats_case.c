@@ -253,6 +253,9 @@ static void arm_read(struct reading *reading, struct comparison_case *question, 
         question->counts[index] = (uint64_t)exact_read(reading, encoded, parent, "count", 0, false);
         covariate_read(reading, question, encoded, parent, arm);
         return;
+    case STATS_QUANTILE: /* wants the events: of no type of case */
+        assert(false);
+        return;
     case STATS_RATIO:
         arm->sum = exact_read(reading, encoded, parent, "numerator_sum", SUM_DECIMALS, true);
         arm->sum_square = square_read(reading, encoded, parent, "numerator_sum_squares");
