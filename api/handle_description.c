@@ -18,6 +18,7 @@ struct query_row {
 static const struct query_row queries[] = {
     {HTTP_POST, "/events", {"strict"}},
     {HTTP_GET, "/events", {"user_id", "event_type", "start", "end", "limit", "cursor"}},
+    {HTTP_GET, "/users/{user_id}/export", {"limit", "cursor"}},
     {HTTP_GET, "/experiments/{id}/assignment/{user_id}", {"enroll"}},
     {HTTP_GET, "/experiments/{id}/assignments", {"variant", "limit", "cursor"}},
     {HTTP_GET, "/experiments", {"status", "layer", "q", "limit", "cursor"}},

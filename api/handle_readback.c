@@ -1,11 +1,23 @@
-/* handle_readback.c: GET /events: events as they lie in the log, in its order. The log is read on the scanner's thread, a
- * bounded piece a request: an answer may have fewer events than asked for, or none, and still a next_cursor.
+/* handle_readback.c: GET /events and GET /users/{user_id}/export: what lies in the log, in its order. It is read on the scanner's
+ * thread, a bounded piece a request: an answer may have fewer records than asked for, or none, and still a next_cursor.
  */
 #include "api/handler.h"
 #include "api/routes.h"
 #include "engine/timestamp.h"
 
+/* An assignment of the one user that an export is of. Names are looked up where the catalog may be asked. */
+struct found_assignment {
+    struct found_assignment *next;
+    uint64_t lsn;
+    int64_t received_at_us;
+    struct assignment assignment; /* its texts in the call's arena */
+};
+
 struct readback {
+    struct call *call;
+    bool is_export; /* of everything about user_id */
+    struct found_assignment *assignments;
+    struct found_assignment **assignments_end;
     struct handler_page page; /* the cursor is the lsn to go on from; 0: the first */
     struct bytes user_id;     /* empty: any */
     struct bytes event_type;  /* empty: any */
@@ -52,6 +64,27 @@ static bool is_wanted(const struct readback *readback, const struct event *event
            (readback->event_type.size == 0 || bytes_equal(event->event_type, readback->event_type));
 }
 
+static enum status assignment_visit(struct readback *readback, const struct record *record)
+{
+    struct assignment assignment;
+    const enum status status = assignment_decode(record, &assignment);
+    if (status != STATUS_OK || !bytes_equal(assignment.user_id, readback->user_id)) {
+        return status;
+    }
+    struct found_assignment *found = arena_take_zeroed(&readback->call->arena, sizeof(*found));
+    const char *attributes = arena_copy(&readback->call->arena, assignment.attributes);
+    if (found == NULL || attributes == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    assignment.attributes = bytes_of(attributes, assignment.attributes.size);
+    assignment.user_id = readback->user_id;
+    *found = (struct found_assignment){.lsn = record->lsn, .received_at_us = record->received_at_us, .assignment = assignment};
+    *readback->assignments_end = found;
+    readback->assignments_end = &found->next;
+    readback->count++;
+    return STATUS_OK;
+}
+
 /* STATUS_END where the answer is as large, or the work as much, as one request may be. */
 static enum status record_visit(void *context, const struct record *record)
 {
@@ -63,6 +96,9 @@ static enum status record_visit(void *context, const struct record *record)
     }
     readback->bytes += record->payload.size;
     struct event event;
+    if (record->kind == RECORD_ASSIGNMENT && readback->is_export) {
+        return assignment_visit(readback, record);
+    }
     if (record->kind != RECORD_EVENT) {
         return STATUS_OK;
     }
@@ -96,12 +132,53 @@ static void log_read(const struct log_reader_options *log, void *context)
     json_end_array(&readback->writer);
 }
 
+static void write_assignment(struct json_writer *writer, struct call *call, const struct found_assignment *found)
+{
+    const struct assignment *assignment = &found->assignment;
+    const uint32_t index = catalog_find_experiment(call->catalog, &assignment->experiment_id);
+    json_begin_object(writer);
+    json_key(writer, "lsn");
+    json_uint(writer, found->lsn);
+    json_key(writer, "experiment_id");
+    json_uuid(writer, &assignment->experiment_id);
+    if (index != CATALOG_NONE) {
+        const struct experiment *experiment = call->catalog->experiments[index]->current;
+        json_key(writer, "experiment_key");
+        json_text_bytes(writer, experiment->key);
+        json_key(writer, "variant");
+        json_text_bytes(writer, experiment->variants[assignment->variant].name);
+    }
+    json_key(writer, "experiment_version");
+    json_uint(writer, assignment->experiment_version);
+    json_key(writer, "assigned_at");
+    json_time(writer, assignment->assigned_at_us);
+    json_key(writer, "received_at");
+    json_time(writer, found->received_at_us);
+    json_key(writer, "attributes");
+    if (assignment->attributes.size == 0 || !json_pack(writer, assignment->attributes)) {
+        json_begin_object(writer);
+        json_end_object(writer);
+    }
+    json_end_object(writer);
+}
+
 static void readback_done(struct call *call)
 {
     struct readback *readback = call->handler_data;
     if (readback->status != STATUS_OK) {
         call_reply_engine_status(call, readback->status);
         return;
+    }
+    if (readback->is_export) {
+        call_refresh_catalog(call);
+        json_key(&readback->writer, "user_id");
+        json_text_bytes(&readback->writer, readback->user_id);
+        json_key(&readback->writer, "assignments");
+        json_begin_array(&readback->writer);
+        for (const struct found_assignment *found = readback->assignments; found != NULL; found = found->next) {
+            write_assignment(&readback->writer, call, found);
+        }
+        json_end_array(&readback->writer);
     }
     json_key(&readback->writer, "next_cursor");
     json_text(&readback->writer, handler_cursor(call, readback->next_lsn));
@@ -150,20 +227,49 @@ static bool read_query(struct call *call, struct readback *readback)
     return errors.count == 0;
 }
 
-void handle_events_get(struct call *call)
+/* NULL after a reply. */
+static struct readback *readback_make(struct call *call)
 {
     struct readback *readback = arena_take_zeroed(&call->arena, sizeof(*readback));
     if (readback == NULL) {
         call_reply_engine_status(call, STATUS_NO_MEMORY);
-        return;
+        return NULL;
     }
+    readback->call = call;
+    readback->assignments_end = &readback->assignments;
     readback->start_us = INT64_MIN;
     readback->end_us = INT64_MAX;
     readback->writer = json_writer_in(&call->arena);
-    if (!read_query(call, readback)) {
-        return;
-    }
+    return readback;
+}
+
+static void readback_send(struct call *call, struct readback *readback)
+{
     call->handler_data = readback;
     call_set_scan(call, log_read, readback);
     (void)call_submit(call, readback_done);
+}
+
+void handle_events_get(struct call *call)
+{
+    struct readback *readback = readback_make(call);
+    if (readback != NULL && read_query(call, readback)) {
+        readback_send(call, readback);
+    }
+}
+
+void handle_user_export(struct call *call)
+{
+    static const char *const names[] = {"limit", "cursor", NULL};
+    struct readback *readback = readback_make(call);
+    if (readback == NULL || !call_query_only(call, names) || !handler_page_read(call, &readback->page)) {
+        return;
+    }
+    readback->is_export = true;
+    readback->user_id = call->parameters[0];
+    if (handler_text_fault(readback->user_id, LIMIT_USER_ID) != NULL) {
+        call_reply_problem(call, 422, "invalid_user_id", "The user id must be 1 to %u bytes without control characters.", LIMIT_USER_ID);
+        return;
+    }
+    readback_send(call, readback);
 }

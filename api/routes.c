@@ -12,6 +12,8 @@ const struct route routes[] = {
      "Take in one event or many."},
     {HTTP_GET, "/events", SCOPE_ADMIN, false, false, handle_events_get,
      "Events read back from the log, in its order."},
+    {HTTP_GET, "/users/{user_id}/export", SCOPE_ADMIN, false, false, handle_user_export,
+     "All events and assignments of one user."},
     {HTTP_POST, "/v1/{call}", SCOPE_EVENTS_WRITE, false, true, handle_segment,
      "Segment's tracking API: track, identify, page, screen, group, alias, batch."},
 

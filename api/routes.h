@@ -77,6 +77,7 @@ void ofrep_refuse(struct call *call, int status, const char *code, const char *d
 void handle_evaluate_post(struct call *call);
 void handle_events_post(struct call *call);
 void handle_events_get(struct call *call);
+void handle_user_export(struct call *call);
 void handle_metric_create(struct call *call);
 void handle_metric_list(struct call *call);
 void handle_metric_get(struct call *call);

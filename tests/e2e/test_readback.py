@@ -97,3 +97,37 @@ def test_while_others_write_and_after_a_restart(farm):
     server.kill()
     server.start()
     assert [e["event_id"] for e in read(server)] == written
+
+
+def test_export_of_a_user(farm):
+    """All that one user left, over any number of pages, and nothing of anybody else; after a kill, too."""
+    server = farm.make()
+    made = server.make_experiment("Exported")
+    sent = []
+    for i in range(30):
+        for user in ("\u00e9/1", "other"):
+            event = {"event_id": f"{user}-{i}", "user_id": user, "event_type": "x", "properties": {"i": i}}
+            assert server.post("/events", event).status == 202
+            sent += [event["event_id"]] if user != "other" else []
+        if i == 10:
+            for user in ("\u00e9/1", "other"):
+                answer = server.post(f"/experiments/{made['id']}/assignment", {"user_id": user, "attributes": {"country": "US"}})
+                assert answer.json["variant"] is not None
+                variant = answer.json["variant"] if user != "other" else variant
+    server.kill()
+    server.start()
+    for limit in (1, 7, 500):
+        events, assignments, cursor = [], [], ""
+        while cursor is not None:
+            page = server.get(f"/users/%C3%A9%2F1/export?limit={limit}" + (f"&cursor={cursor}" if cursor else "")).json
+            assert page["user_id"] == "\u00e9/1" and len(page["events"]) + len(page["assignments"]) <= limit
+            events += page["events"]
+            assignments += page["assignments"]
+            cursor = page["next_cursor"]
+        assert [e["event_id"] for e in events] == sent
+        (assignment,) = assignments
+        assert (assignment["experiment_key"], assignment["variant"], assignment["attributes"]) == (made["key"], variant, {"country": "US"})
+    assert server.get("/users/nobody/export").json["events"] == []
+    check_problem(server.get("/users/a%01b/export"), 422, "invalid_user_id")
+    reader = server.post("/tokens", {"name": "reader", "scopes": ["results:read"]}).json
+    assert server.request("GET", "/users/other/export", token=reader["token"]).status == 403
