@@ -100,6 +100,12 @@ static void write_type_parts(struct json_writer *writer, const struct metric *me
     } else {
         json_null(writer);
     }
+    json_key(writer, "guardrail_margin");
+    if (metric->is_guardrail) {
+        json_double(writer, metric->guardrail_margin);
+    } else {
+        json_null(writer);
+    }
 }
 
 static void write_metric(struct json_writer *writer, const struct metric *metric)

@@ -239,6 +239,39 @@ static enum status cuped_apply(struct results *results)
     return STATUS_OK;
 }
 
+/* A margin is relative to the control's value; the intervals are of the difference. */
+static enum results_guardrail guardrail_of(const struct results *results, const struct metric *metric, const struct results_cell *control,
+                                           const struct results_cell *cell)
+{
+    const bool is_sequential = results->question->test == RESULTS_TEST_SEQUENTIAL;
+    const struct interval *interval = is_sequential ? &cell->comparison.sequential_interval : &cell->comparison.difference_interval;
+    const double margin = metric->guardrail_margin * fabs(control->estimate.value);
+    const bool is_ready = cell->comparison.sequential_ready || !is_sequential;
+    if (!is_ready || isnan(interval->lower) || isnan(interval->upper) || isnan(margin)) {
+        return RESULTS_GUARDRAIL_UNDECIDED;
+    }
+    const double worst = metric->direction == METRIC_INCREASE ? interval->lower : -interval->upper;
+    const double best = metric->direction == METRIC_INCREASE ? interval->upper : -interval->lower;
+    if (best < -margin) {
+        return RESULTS_GUARDRAIL_BREACHED;
+    }
+    return worst > -margin ? RESULTS_GUARDRAIL_OK : RESULTS_GUARDRAIL_UNDECIDED;
+}
+
+static void judge_guardrails(struct results *results)
+{
+    const struct results_question *question = results->question;
+    for (uint32_t i = 0; i < question->data->variant_count; i++) {
+        for (uint32_t j = 0; j < question->metric_count; j++) {
+            struct results_cell *cell = cell_at(results, i, j);
+            if (cell->is_compared && question->metrics[j]->is_guardrail) {
+                cell->guardrail_margin = question->metrics[j]->guardrail_margin;
+                cell->guardrail = guardrail_of(results, question->metrics[j], cell_at(results, question->experiment->control, j), cell);
+            }
+        }
+    }
+}
+
 /* The family: every treatment in every metric asked for. */
 static enum status adjust(struct results *results)
 {
@@ -477,6 +510,19 @@ static void warn_of_metric(struct results *results, uint32_t index)
     }
 }
 
+static void warn_of_guardrail(struct results *results, uint32_t index)
+{
+    const struct metric *metric = results->question->metrics[index];
+    for (uint32_t i = 0; i < results->question->data->variant_count; i++) {
+        const struct variant *variant = &results->question->experiment->variants[i];
+        if (cell_at(results, i, index)->guardrail == RESULTS_GUARDRAIL_BREACHED) {
+            warn(results, "%.*s: its guardrail is breached: variant \"%.*s\" is worse than the control by more than %.4g %%.",
+                 (int)metric->name.size, (const char *)metric->name.data, (int)variant->name.size, (const char *)variant->name.data,
+                 100.0 * metric->guardrail_margin);
+        }
+    }
+}
+
 static void warn_of_cuped(struct results *results, uint32_t index)
 {
     const struct metric *metric = results->question->metrics[index];
@@ -521,7 +567,7 @@ enum status results_compute(const struct results_question *question, struct aren
     size_t cells = (size_t)question->data->variant_count * question->metric_count;
     assert(question->data->variant_count <= question->experiment->variant_count);
     assert(question->experiment->control < question->data->variant_count);
-    results.warning_capacity = 8 + 4 * question->metric_count;
+    results.warning_capacity = 8 + (4 + question->data->variant_count) * question->metric_count;
     results.warnings = arena_take(arena, results.warning_capacity * sizeof(*results.warnings));
     results.cells = arena_take(arena, cells * sizeof(*results.cells) + 1);
     if (results.warnings == NULL || results.cells == NULL) {
@@ -535,12 +581,14 @@ enum status results_compute(const struct results_question *question, struct aren
     if (cuped_apply(&results) != STATUS_OK || adjust(&results) != STATUS_OK || judge_sample_ratio(&results) != STATUS_OK) {
         return STATUS_NO_MEMORY;
     }
+    judge_guardrails(&results);
     results.duration_days = duration_days(question);
     judge(&results);
     warn_of_users(&results);
     warn_of_sample_ratio(&results);
     for (uint32_t i = 0; i < question->metric_count; i++) {
         warn_of_metric(&results, i);
+        warn_of_guardrail(&results, i);
         if (question->cuped_days != 0) {
             warn_of_cuped(&results, i);
         }

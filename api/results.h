@@ -42,6 +42,14 @@ struct results_question {
     bool weights_changed; /* since users were first assigned: the sample ratio cannot be judged */
 };
 
+/* Of a metric with a margin: is the variant worse than the control by more than that? By the interval of the question's test. */
+enum results_guardrail {
+    RESULTS_GUARDRAIL_NONE,      /* the metric is none */
+    RESULTS_GUARDRAIL_UNDECIDED, /* the interval holds the margin, or there is none */
+    RESULTS_GUARDRAIL_OK,        /* all of the interval is better: no worse than the margin allows */
+    RESULTS_GUARDRAIL_BREACHED,  /* all of it is worse */
+};
+
 /* One metric in one variant. */
 struct results_cell {
     enum stats_state state; /* STATS_OVERFLOW: nothing of the rest is meant */
@@ -57,6 +65,8 @@ struct results_cell {
     struct stats_comparison comparison;
     double p_adjusted;            /* of comparison.p_value */
     double sequential_p_adjusted; /* of comparison.sequential_p_value */
+    enum results_guardrail guardrail;
+    double guardrail_margin;
     double bayesian_p;            /* twice the smaller posterior tail */
 };
 

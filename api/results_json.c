@@ -90,6 +90,17 @@ static void write_comparison(struct json_writer *writer, const struct results_ce
     write_number(writer, "minimum_detectable_effect", comparison->minimum_detectable_effect);
     json_key(writer, "method");
     json_text(writer, comparison->interval_method);
+    if (cell->guardrail != RESULTS_GUARDRAIL_NONE) {
+        static const char *const names[] = {[RESULTS_GUARDRAIL_UNDECIDED] = "undecided",
+                                            [RESULTS_GUARDRAIL_OK] = "ok",
+                                            [RESULTS_GUARDRAIL_BREACHED] = "breached"};
+        json_key(writer, "guardrail");
+        json_begin_object(writer);
+        write_number(writer, "margin", cell->guardrail_margin);
+        json_key(writer, "status");
+        json_text(writer, names[cell->guardrail]);
+        json_end_object(writer);
+    }
     json_end_object(writer);
 }
 

@@ -301,6 +301,35 @@ static void quantile_write(struct pack_writer *writer, const struct field_row *r
 
 static const struct field_kind kind_quantile = {quantile_read, quantile_write, NULL};
 
+static void guardrail_read(struct reading *reading, const struct field_row *row, const struct field *field, void *member)
+{
+    struct metric *metric = member;
+    double number = 0;
+    (void)row;
+    if (!field_number(reading, field, &number)) {
+        return;
+    }
+    if (!(number >= 0.0 && number < 1.0)) {
+        field_fault(reading, field, "out_of_range", "must be a relative change from 0 to below 1, such as 0.02");
+        return;
+    }
+    metric->is_guardrail = true;
+    metric->guardrail_margin = fabs(number);
+}
+
+static void guardrail_write(struct pack_writer *writer, const struct field_row *row, const void *member)
+{
+    const struct metric *metric = member;
+    (void)row;
+    if (metric->is_guardrail) {
+        pack_double(writer, metric->guardrail_margin);
+    } else {
+        pack_nil(writer);
+    }
+}
+
+static const struct field_kind kind_guardrail = {guardrail_read, guardrail_write, NULL};
+
 /* ---- Fields ---- */
 
 enum metric_row {
@@ -321,6 +350,7 @@ enum metric_row {
     ROW_FROM_DAY,
     ROW_TO_DAY,
     ROW_QUANTILE,
+    ROW_GUARDRAIL,
     ROW_ARCHIVED,
     ROW_CREATED_AT,
     ROW_UPDATED_AT,
@@ -347,6 +377,7 @@ static const struct field_row metric_rows[] = {
     [ROW_FROM_DAY] = {"from_day", &kind_whole, FIELD_GIVEN, METRIC_ROW(from_day), .most = LIMIT_RETENTION_DAYS},
     [ROW_TO_DAY] = {"to_day", &kind_whole, FIELD_GIVEN, METRIC_ROW(to_day), .least = 1, .most = LIMIT_RETENTION_DAYS},
     [ROW_QUANTILE] = {"quantile", &kind_quantile, FIELD_GIVEN, METRIC_ROW(quantile)},
+    [ROW_GUARDRAIL] = {"guardrail_margin", &kind_guardrail, FIELD_GIVEN},
     [ROW_ARCHIVED] = {"archived", &field_kind_flag, FIELD_GIVEN, METRIC_ROW(archived)},
     [ROW_CREATED_AT] = {"created_at", &field_kind_instant, FIELD_OURS, .is_required = true, METRIC_ROW(created_at_us)},
     [ROW_UPDATED_AT] = {"updated_at", &field_kind_instant, FIELD_OURS, .is_required = true, METRIC_ROW(updated_at_us)},
@@ -580,6 +611,9 @@ enum status metric_patch(const struct metric *current, struct bytes patch,
     if (presence_has(presence.null, ROW_CAP)) {
         draft.has_cap = false;
         draft.cap_percentile = 0;
+    }
+    if (presence_has(presence.null, ROW_GUARDRAIL)) {
+        draft.is_guardrail = false;
     }
     /* A change of type takes the aggregation of the new type along. */
     bool type_changed = draft.type != current->type;

@@ -139,6 +139,8 @@ struct metric {
     uint32_t from_day;      /* of METRIC_RETENTION; the assignment's own day is 0 */
     uint32_t to_day;
     double quantile;        /* of METRIC_QUANTILE, above 0 and below 1 */
+    bool is_guardrail;
+    double guardrail_margin; /* a lift so far in the wrong direction is still acceptable */
     bool archived;
     int64_t created_at_us;
     int64_t updated_at_us;

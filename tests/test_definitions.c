@@ -827,6 +827,8 @@ Test(definitions, metrics_of_the_wrong_shape_are_refused)
         {"{'name': 'a', 'type': 'retention', 'event_type': 'e', 'to_day': 1, 'window_hours': 1}", "window_hours not_allowed"},
         {"{'name': 'a', 'type': 'proportion', 'event_type': 'e', 'from_day': 1, 'to_day': 1}", "to_day not_allowed; from_day not_allowed"},
         {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'quantile': 0.5}", "quantile not_allowed"},
+        {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'guardrail_margin': 1}", "guardrail_margin out_of_range"},
+        {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'guardrail_margin': -0.1}", "guardrail_margin out_of_range"},
         {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'window_hours': 0}", "window_hours out_of_range"},
         {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'window_hours': 8761}", "window_hours out_of_range"},
         {"{'name': 'a', 'type': 'mean', 'event_type': 'e', 'cap': {'percentile': 1}}", "cap.percentile out_of_range"},
