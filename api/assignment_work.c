@@ -6,6 +6,8 @@
 #define NO_RECORD UINT32_MAX
 /* What an assignment's record takes beside user id and attributes. */
 #define ASSIGNMENT_OVERHEAD 72u
+/* How often what a rerandomization refused is decided again. */
+#define ATTEMPTS_MAX 8u
 
 static const struct experiment *experiment_at(const struct call *call, uint32_t index)
 {
@@ -22,13 +24,20 @@ const struct variant *assignment_variant(struct call *call, const struct entry *
     return &experiment->variants[entry->stored.variant];
 }
 
+static bool find_stored(const struct call *call, struct entry *entry)
+{
+    return engine_find_assignment(call->engine, entry->experiment,
+                                  catalog_current_versions(call->catalog, entry->experiment), entry->user_id,
+                                  &entry->stored);
+}
+
 /* Looks the entry's assignment up; where there is none, decides whether one is to be made. */
 static void entry_decide(struct call *call, struct entry *entry)
 {
     const struct experiment *experiment = experiment_at(call, entry->experiment);
     entry->record = NO_RECORD;
     entry->reason = NULL;
-    if (engine_find_assignment(call->engine, entry->experiment, entry->user_id, &entry->stored)) {
+    if (find_stored(call, entry)) {
         return;
     }
     if (entry->forced_variant != ENTRY_NO_VARIANT) {
@@ -75,6 +84,31 @@ static void entry_encode(const struct call *call, const struct entry *entry,
     assignment_encode(frame, &assignment, call->received_at_us);
 }
 
+/* Was anything refused because its experiment was rerandomized between the decision and the write? Then the catalog is the
+ * newest afterwards, to decide again. */
+static bool is_outdated(struct call *call, const struct assignment_work *work)
+{
+    bool any_refused = false;
+    for (uint32_t i = 0; i < work->count; i++) {
+        const struct entry *entry = &work->entries[i];
+        any_refused = any_refused ||
+                      (entry->record != NO_RECORD && work->outcomes[entry->record] == OUTCOME_SUPERSEDED);
+    }
+    if (!any_refused || work->attempts == ATTEMPTS_MAX) {
+        return false;
+    }
+    const struct catalog *before = catalog_ref(call->catalog);
+    bool any_outdated = false;
+    call_refresh_catalog(call);
+    for (uint32_t i = 0; i < work->count; i++) {
+        const uint32_t index = work->entries[i].experiment;
+        any_outdated = any_outdated || before->experiments[index]->current->generation !=
+                                           call->catalog->experiments[index]->current->generation;
+    }
+    catalog_unref(before);
+    return any_outdated;
+}
+
 /* The frame is durable and applied: what is stored now is the answer, whoever wrote it. */
 static void work_done(struct call *call)
 {
@@ -83,13 +117,17 @@ static void work_done(struct call *call)
         call_reply_engine_status(call, call->request.commit.status);
         return;
     }
+    if (is_outdated(call, work)) {
+        work->attempts++;
+        assignment_work_run(call, work);
+        return;
+    }
     for (uint32_t i = 0; i < work->count; i++) {
         struct entry *entry = &work->entries[i];
         if (entry->record == NO_RECORD) {
             continue;
         }
-        bool found =
-            engine_find_assignment(call->engine, entry->experiment, entry->user_id, &entry->stored);
+        bool found = find_stored(call, entry);
         if (!found) {
             /* Somebody enrolled the user in another experiment of the layer first. */
             entry->reason = assign_reason_name(ASSIGN_LAYER);
@@ -128,6 +166,7 @@ static void work_write(struct call *call, struct assignment_work *work, size_t s
 void assignment_work_run(struct call *call, struct assignment_work *work)
 {
     size_t size = 0;
+    work->records = 0;
     for (uint32_t i = 0; i < work->count; i++) {
         struct entry *entry = &work->entries[i];
         entry_decide(call, entry);

@@ -19,6 +19,7 @@ struct assignment_work {
     const void *context; /* for reply() */
     /* Its own: what is being written. */
     uint32_t records;
+    uint32_t attempts;
     uint8_t *outcomes;
 };
 

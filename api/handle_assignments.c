@@ -232,6 +232,8 @@ struct members_work {
     struct arena *arena;
     uint32_t experiment;
     uint32_t variant; /* ENTRY_NO_VARIANT: all */
+    uint32_t generation;
+    struct version_range versions; /* of that generation */
     struct handler_page page;
     struct member *members;
     uint32_t count;
@@ -243,7 +245,7 @@ struct members_work {
 static void read_members(const struct state *state, void *context)
 {
     struct members_work *work = context;
-    work->count = state_list_members(state, work->experiment, work->variant, work->page.cursor,
+    work->count = state_list_members(state, work->experiment, work->versions, work->variant, work->page.cursor,
                                      work->members, work->page.limit, &work->next);
     for (uint32_t i = 0; i < work->count; i++) {
         struct bytes *user_id = &work->members[i].user_id;
@@ -278,6 +280,8 @@ static void write_member(struct json_writer *writer, const struct call *call,
     json_time(writer, member->assignment.assigned_at_us);
     json_key(writer, "experiment_version");
     json_uint(writer, member->assignment.experiment_version);
+    json_key(writer, "generation");
+    json_uint(writer, work->generation);
     json_key(writer, "forced");
     json_bool(writer, member->assignment.forced);
     json_end_object(writer);
@@ -391,9 +395,26 @@ static bool read_variant(struct call *call, uint32_t experiment_index, uint32_t 
     return false;
 }
 
+/* ?generation= by number; without it the newest. */
+static bool read_generation(struct call *call, struct members_work *work)
+{
+    const struct catalog_experiment *at = call->catalog->experiments[work->experiment];
+    struct bytes text;
+    uint64_t generation = at->current->generation;
+    if (call_query(call, "generation", &text) &&
+        (!handler_parse_natural(text, &generation) || generation < 1 || generation > at->current->generation)) {
+        call_reply_problem(call, 422, "invalid_generation", "generation must be from 1 to %u, the newest one.",
+                           at->current->generation);
+        return false;
+    }
+    work->generation = (uint32_t)generation;
+    work->versions = catalog_generation_versions(at, work->generation);
+    return true;
+}
+
 void handle_assignment_list(struct call *call)
 {
-    static const char *const names[] = {"variant", "cursor", "limit", NULL};
+    static const char *const names[] = {"variant", "generation", "cursor", "limit", NULL};
     struct members_work *work = arena_take_zeroed(&call->arena, sizeof(*work));
     if (work == NULL) {
         call_reply_engine_status(call, STATUS_NO_MEMORY);
@@ -403,7 +424,8 @@ void handle_assignment_list(struct call *call)
         return;
     }
     work->experiment = handler_experiment(call);
-    if (work->experiment == CATALOG_NONE || !read_variant(call, work->experiment, &work->variant)) {
+    if (work->experiment == CATALOG_NONE || !read_variant(call, work->experiment, &work->variant) ||
+        !read_generation(call, work)) {
         return;
     }
     work->arena = &call->arena;

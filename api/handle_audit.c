@@ -38,6 +38,8 @@ static enum status read_experiment(struct arena *arena, const struct definition 
     const bool is_taken = take_name(arena, experiment->key, entry);
     if (experiment->status == EXPERIMENT_ARCHIVED) {
         entry->action = "archived";
+    } else if (experiment->generation > 1 && experiment->generation_version == definition->version) {
+        entry->action = "rerandomized";
     }
     experiment_free(experiment);
     return is_taken ? STATUS_OK : STATUS_NO_MEMORY;

@@ -8,6 +8,7 @@
 #include <openssl/sha.h>
 #include <stdio.h>
 
+#include "api/experiment_json.h"
 #include "api/handler.h"
 #include "api/routes.h"
 #include "engine/layer.h"
@@ -49,106 +50,6 @@ static const struct experiment *experiment_version(const struct call *call, uint
     return at == NULL ? NULL : at->current;
 }
 
-/* JSON. */
-
-static void write_encoded(struct json_writer *writer, struct bytes encoded)
-{
-    /* What is stored was checked on its way in; what JSON cannot say (a key that is no text) is left out. */
-    if (encoded.size == 0 || !json_pack(writer, encoded)) {
-        json_null(writer);
-    }
-}
-
-static void write_optional_time(struct json_writer *writer, const char *key, int64_t us)
-{
-    json_key(writer, key);
-    if (us == 0) {
-        json_null(writer);
-    } else {
-        json_time(writer, us);
-    }
-}
-
-static void write_variants(struct json_writer *writer, const struct experiment *experiment)
-{
-    json_begin_array(writer);
-    for (uint32_t i = 0; i < experiment->variant_count; i++) {
-        const struct variant *variant = &experiment->variants[i];
-        json_begin_object(writer);
-        json_key(writer, "id");
-        json_uuid(writer, &variant->id);
-        json_key(writer, "name");
-        json_text_bytes(writer, variant->name);
-        json_key(writer, "weight");
-        json_double(writer, variant->weight);
-        json_key(writer, "is_control");
-        json_bool(writer, variant->is_control);
-        json_key(writer, "value");
-        write_encoded(writer, variant->value);
-        json_end_object(writer);
-    }
-    json_end_array(writer);
-}
-
-static void write_metric_names(struct json_writer *writer, const struct experiment *experiment)
-{
-    json_begin_array(writer);
-    for (uint32_t i = 0; i < experiment->metric_count; i++) {
-        json_text_bytes(writer, experiment->metrics[i]);
-    }
-    json_end_array(writer);
-}
-
-static void write_holdout(struct json_writer *writer, const struct experiment *experiment)
-{
-    if (experiment->holdout.size == 0) {
-        json_null(writer);
-        return;
-    }
-    json_begin_object(writer);
-    json_key(writer, "name");
-    json_text_bytes(writer, experiment->holdout);
-    json_key(writer, "share");
-    json_double(writer, experiment->holdout_share);
-    json_end_object(writer);
-}
-
-static void write_experiment(struct json_writer *writer, const struct experiment *experiment)
-{
-    json_begin_object(writer);
-    json_key(writer, "id");
-    json_uuid(writer, &experiment->id);
-    json_key(writer, "key");
-    json_text_bytes(writer, experiment->key);
-    json_key(writer, "name");
-    json_text_bytes(writer, experiment->name);
-    json_key(writer, "description");
-    json_text_bytes(writer, experiment->description);
-    json_key(writer, "version");
-    json_uint(writer, experiment->version);
-    json_key(writer, "status");
-    json_text(writer, experiment_status_name(experiment->status));
-    json_key(writer, "variants");
-    write_variants(writer, experiment);
-    json_key(writer, "targeting");
-    write_encoded(writer, experiment->targeting.document);
-    json_key(writer, "traffic_allocation");
-    json_double(writer, experiment->traffic_allocation);
-    json_key(writer, "layer");
-    handler_write_optional_text(writer, experiment->layer);
-    json_key(writer, "holdout");
-    write_holdout(writer, experiment);
-    json_key(writer, "metrics");
-    write_metric_names(writer, experiment);
-    write_optional_time(writer, "start_at", experiment->start_at_us);
-    write_optional_time(writer, "end_at", experiment->end_at_us);
-    write_optional_time(writer, "started_at", experiment->started_at_us);
-    write_optional_time(writer, "ended_at", experiment->ended_at_us);
-    write_optional_time(writer, "created_at", experiment->created_at_us);
-    write_optional_time(writer, "updated_at", experiment->updated_at_us);
-    json_end_object(writer);
-}
-
 static void set_etag(struct call *call, const struct experiment *experiment)
 {
     const char *etag = arena_format(&call->arena, "\"%u\"", experiment->version);
@@ -160,7 +61,7 @@ static void set_etag(struct call *call, const struct experiment *experiment)
 static void reply_experiment(struct call *call, int status, const struct experiment *experiment)
 {
     struct json_writer writer = json_writer_in(&call->arena);
-    write_experiment(&writer, experiment);
+    experiment_write(&writer, experiment);
     set_etag(call, experiment);
     call_reply_json(call, status, &writer);
 }
@@ -620,7 +521,7 @@ void handle_experiment_list(struct call *call)
             next = last;
             continue;
         }
-        write_experiment(&writer, experiment);
+        experiment_write(&writer, experiment);
         last = at;
         shown++;
     }
@@ -662,7 +563,7 @@ static void write_version(struct json_writer *writer, const struct experiment *e
         json_uuid(writer, &experiment->author);
     }
     json_key(writer, "experiment");
-    write_experiment(writer, experiment);
+    experiment_write(writer, experiment);
     json_end_object(writer);
 }
 
@@ -798,6 +699,67 @@ void handle_experiment_patch(struct call *call)
     if (work != NULL && call_document(call, &work->document)) {
         patch_read_users(call, work);
     }
+}
+
+/* POST /experiments/{id}/rerandomize */
+
+static void rerandomize_attempt(struct call *call, struct experiment_work *work);
+
+static void rerandomize_done(struct call *call)
+{
+    struct experiment_work *work = call->handler_data;
+    if (!written(call)) {
+        return;
+    }
+    if (work->outcomes[0] == OUTCOME_APPLIED) {
+        reply_experiment(call, 200, experiment_version(call, work->index, work->version));
+    } else if (may_retry(call, work)) {
+        rerandomize_attempt(call, work);
+    } else {
+        reply_superseded(call, experiment_at(call, work->index));
+    }
+}
+
+static void rerandomize_attempt(struct call *call, struct experiment_work *work)
+{
+    const struct experiment *current = experiment_at(call, work->index);
+    struct definition_context context = context_of(call, &current->id, current->version + 1);
+    struct experiment *next = NULL;
+    uint8_t random[64];
+    if (current->status != EXPERIMENT_RUNNING && current->status != EXPERIMENT_PAUSED) {
+        call_reply_problem(call, 409, "invalid_transition",
+                           "The experiment is %s: only a running or paused one can be rerandomized.",
+                           experiment_status_name(current->status));
+        return;
+    }
+    work->attempts++;
+    engine_random(call->engine, random, sizeof(random));
+    const enum status status = experiment_rerandomize(current, &context, random, &next);
+    if (status != STATUS_OK) {
+        call_reply_engine_status(call, status);
+        return;
+    }
+    (void)submit_version(call, next, work, rerandomize_done);
+    experiment_free(next);
+}
+
+/* The body says nothing: {} or none at all. */
+void handle_experiment_rerandomize(struct call *call)
+{
+    struct bytes document;
+    uint32_t fields = 0;
+    struct experiment_work *work = change_begin(call);
+    if (work == NULL || (call->body.size != 0 && !call_document(call, &document))) {
+        return;
+    }
+    if (call->body.size != 0) {
+        struct pack_cursor cursor = pack_cursor_on(document);
+        if (!pack_read_map(&cursor, &fields) || fields != 0) {
+            call_reply_problem(call, 422, "validation_failed", "The body must be {} or empty: there is nothing to choose.");
+            return;
+        }
+    }
+    rerandomize_attempt(call, work);
 }
 
 /* DELETE /experiments/{id}: walks the life cycle to its end, one version a step: running experiments are completed first. */

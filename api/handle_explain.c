@@ -38,7 +38,8 @@ static const struct experiment *layer_holder(const struct question *question)
         const struct experiment *other = catalog->experiments[i]->current;
         if (i != question->index && layer_is_held(other) &&
             bytes_equal(other->layer, question->experiment->layer) &&
-            engine_find_assignment(question->call->engine, i, question->entry->user_id, &view)) {
+            engine_find_assignment(question->call->engine, i, catalog_current_versions(catalog, i),
+                                   question->entry->user_id, &view)) {
             return other;
         }
     }
@@ -136,6 +137,8 @@ static void write_head(struct json_writer *writer, const struct experiment *expe
     json_text_bytes(writer, experiment->key);
     json_key(writer, "experiment_version");
     json_uint(writer, experiment->version);
+    json_key(writer, "generation");
+    json_uint(writer, experiment->generation);
 }
 
 static void write_time(struct json_writer *writer, const char *key, int64_t us)
@@ -342,13 +345,39 @@ static void write_decision(struct json_writer *writer, const struct question *qu
     json_text(writer, why(question));
 }
 
+static bool find_of_generation(const struct question *question, uint32_t generation, struct assignment_view *out_view)
+{
+    const struct catalog_experiment *at = question->call->catalog->experiments[question->index];
+    return engine_find_assignment(question->call->engine, question->index,
+                                  catalog_generation_versions(at, generation), question->entry->user_id, out_view);
+}
+
+static void write_record(struct json_writer *writer, const struct experiment *experiment, uint32_t generation,
+                         const struct assignment_view *view)
+{
+    assert(view->variant < experiment->variant_count);
+    json_begin_object(writer);
+    write_variant(writer, &experiment->variants[view->variant]);
+    json_key(writer, "experiment_version");
+    json_uint(writer, view->experiment_version);
+    json_key(writer, "generation");
+    json_uint(writer, generation);
+    json_key(writer, "assigned_at");
+    json_time(writer, view->assigned_at_us);
+    json_key(writer, "forced");
+    json_bool(writer, view->forced);
+    json_key(writer, "lsn");
+    json_uint(writer, view->lsn);
+    json_end_object(writer);
+}
+
 /* The record, which wins over everything above it. */
 static void write_stored(struct json_writer *writer, const struct question *question)
 {
     struct call *call = question->call;
     struct assignment_view stored;
     json_key(writer, "stored");
-    if (!engine_find_assignment(call->engine, question->index, question->entry->user_id, &stored)) {
+    if (!find_of_generation(question, question->experiment->generation, &stored)) {
         json_null(writer);
         return;
     }
@@ -357,18 +386,21 @@ static void write_stored(struct json_writer *writer, const struct question *ques
         call_refresh_catalog(call);
         experiment = call->catalog->experiments[question->index]->current;
     }
-    assert(stored.variant < experiment->variant_count);
-    json_begin_object(writer);
-    write_variant(writer, &experiment->variants[stored.variant]);
-    json_key(writer, "experiment_version");
-    json_uint(writer, stored.experiment_version);
-    json_key(writer, "assigned_at");
-    json_time(writer, stored.assigned_at_us);
-    json_key(writer, "forced");
-    json_bool(writer, stored.forced);
-    json_key(writer, "lsn");
-    json_uint(writer, stored.lsn);
-    json_end_object(writer);
+    write_record(writer, experiment, experiment->generation, &stored);
+}
+
+/* What the user was given before the experiment was rerandomized, the newest first. */
+static void write_past(struct json_writer *writer, const struct question *question)
+{
+    json_key(writer, "past");
+    json_begin_array(writer);
+    for (uint32_t generation = question->experiment->generation; generation-- > 1;) {
+        struct assignment_view view;
+        if (find_of_generation(question, generation, &view)) {
+            write_record(writer, question->experiment, generation, &view);
+        }
+    }
+    json_end_array(writer);
 }
 
 /* The handlers. */
@@ -404,6 +436,7 @@ void handle_explain_get(struct call *call)
     json_begin_object(&writer);
     write_decision(&writer, &question);
     json_end_object(&writer);
+    write_past(&writer, &question);
     write_stored(&writer, &question);
     json_end_object(&writer);
     call_reply_json(call, 200, &writer);

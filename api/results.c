@@ -390,6 +390,7 @@ static int64_t duration_days(const struct results_question *question)
     const struct results_data *data = question->data;
     int64_t start_us =
         experiment->started_at_us != 0 ? experiment->started_at_us : experiment->created_at_us;
+    start_us = experiment->randomized_at_us > start_us ? experiment->randomized_at_us : start_us;
     int64_t end_us = experiment->ended_at_us != 0 ? experiment->ended_at_us : question->now_us;
     int32_t first = day_of(start_us);
     int32_t last = day_of(end_us);

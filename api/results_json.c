@@ -399,6 +399,7 @@ void results_write(const struct results *results, struct json_writer *writer)
     json_key(writer, "time");
     json_time(writer, question->now_us);
     write_natural(writer, "experiment_version", question->data->experiment_version);
+    write_natural(writer, "generation", question->experiment->generation);
     json_key(writer, "complete");
     json_bool(writer, true);
     json_end_object(writer);

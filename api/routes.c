@@ -51,6 +51,8 @@ const struct route routes[] = {
      "Archive an experiment."},
     {HTTP_GET, "/experiments/{id}/history", SCOPE_EXPERIMENTS_READ, false, false, handle_experiment_history,
      "Every version of an experiment, and who made it."},
+    {HTTP_POST, "/experiments/{id}/rerandomize", SCOPE_EXPERIMENTS_WRITE, false, true, handle_experiment_rerandomize,
+     "Draw everybody anew: a new salt, nobody assigned, results from the start."},
     {HTTP_GET, "/experiments/{id}/results", SCOPE_RESULTS_READ, false, false, handle_results_get,
      "What the experiment did, with the statistics to believe it."},
     {HTTP_GET, "/power", SCOPE_RESULTS_READ, false, false, handle_power_get,

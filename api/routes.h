@@ -65,6 +65,7 @@ void handle_experiment_get(struct call *call);
 void handle_experiment_patch(struct call *call);
 void handle_experiment_archive(struct call *call);
 void handle_experiment_history(struct call *call);
+void handle_experiment_rerandomize(struct call *call);
 void handle_assignment_get(struct call *call);
 void handle_assignment_post(struct call *call);
 void handle_assignment_bulk(struct call *call);

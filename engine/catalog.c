@@ -197,6 +197,25 @@ uint32_t catalog_find_token_digest(const struct catalog *catalog, const uint8_t 
     return found(index_find(catalog, INDEX_TOKEN_DIGEST, bytes_of(digest, TOKEN_DIGEST_SIZE)));
 }
 
+struct version_range catalog_generation_versions(const struct catalog_experiment *experiment, uint32_t generation)
+{
+    struct version_range range = {0, UINT32_MAX};
+    const struct catalog_experiment *at = experiment;
+    while (at != NULL && at->current->generation > generation) {
+        range.last = at->current->generation_version - 1;
+        at = at->previous;
+    }
+    if (at != NULL && at->current->generation == generation) {
+        range.first = at->current->generation_version;
+    }
+    return range;
+}
+
+struct version_range catalog_current_versions(const struct catalog *catalog, uint32_t experiment)
+{
+    return (struct version_range){catalog->experiments[experiment]->current->generation_version, UINT32_MAX};
+}
+
 uint32_t catalog_metrics_of_event(const struct catalog *catalog, struct bytes event_type, const uint32_t **out_metrics)
 {
     const struct index_entry *entry = index_find(catalog, INDEX_EVENT_TYPE, event_type);

@@ -22,6 +22,12 @@ struct catalog_experiment {
     const struct catalog_experiment *previous; /* the version before; NULL at version 1 */
 };
 
+/* Versions of an experiment, both included. */
+struct version_range {
+    uint32_t first;
+    uint32_t last;
+};
+
 struct catalog_metric {
     const struct metric *current;
     const struct catalog_metric *previous;
@@ -54,6 +60,11 @@ uint32_t catalog_find_experiment_idempotency(const struct catalog *catalog, stru
 uint32_t catalog_find_metric(const struct catalog *catalog, struct bytes name);
 uint32_t catalog_find_token(const struct catalog *catalog, const struct uuid *id);
 uint32_t catalog_find_token_digest(const struct catalog *catalog, const uint8_t digest[TOKEN_DIGEST_SIZE]);
+
+/* The versions of a generation; of the newest one with those to come. first is 0 where there was no such generation. */
+struct version_range catalog_generation_versions(const struct catalog_experiment *experiment, uint32_t generation);
+/* Those of the newest generation. */
+struct version_range catalog_current_versions(const struct catalog *catalog, uint32_t experiment);
 
 /* Metrics that an event type feeds, archived ones too: they go on being counted, so that old results stay what they were.
  * `*out_metrics` is borrowed from the catalog. */

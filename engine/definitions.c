@@ -219,6 +219,9 @@ enum experiment_row {
     ROW_LAYER_START,
     ROW_HOLDOUT,
     ROW_SALT,
+    ROW_GENERATION,
+    ROW_GENERATION_VERSION,
+    ROW_RANDOMIZED_AT,
     ROW_START_AT,
     ROW_END_AT,
     ROW_METRICS,
@@ -247,6 +250,9 @@ static const struct field_row experiment_rows[] = {
     [ROW_LAYER_START] = {"layer_start", &field_kind_fraction, FIELD_HIDDEN, EXPERIMENT_ROW(layer_start)},
     [ROW_HOLDOUT] = {"holdout", &kind_holdout, FIELD_GIVEN},
     [ROW_SALT] = {"salt", &field_kind_natural, FIELD_OURS, .is_required = true, EXPERIMENT_ROW(salt)},
+    [ROW_GENERATION] = {"generation", &field_kind_version, FIELD_OURS, EXPERIMENT_ROW(generation)},
+    [ROW_GENERATION_VERSION] = {"generation_version", &field_kind_version, FIELD_HIDDEN, EXPERIMENT_ROW(generation_version)},
+    [ROW_RANDOMIZED_AT] = {"randomized_at", &field_kind_instant, FIELD_OURS, EXPERIMENT_ROW(randomized_at_us)},
     [ROW_START_AT] = {"start_at", &field_kind_instant, FIELD_GIVEN, EXPERIMENT_ROW(start_at_us)},
     [ROW_END_AT] = {"end_at", &field_kind_instant, FIELD_GIVEN, EXPERIMENT_ROW(end_at_us)},
     [ROW_METRICS] = {"metrics", &kind_metrics, FIELD_GIVEN, .most = LIMIT_EXPERIMENT_METRICS},
@@ -280,6 +286,15 @@ static void schedule_check(struct reading *reading, const struct experiment *exp
     }
 }
 
+/* Documents of before there were generations do not name one. */
+static void generation_default(struct experiment *experiment)
+{
+    if (experiment->generation == 0) {
+        experiment->generation = 1;
+        experiment->generation_version = 1;
+    }
+}
+
 /* What is read borrows from the experiment's own copy of the document. */
 static enum status experiment_load(struct experiment *experiment, struct bytes document,
                                    struct arena *scratch)
@@ -300,6 +315,7 @@ static enum status experiment_load(struct experiment *experiment, struct bytes d
     if (errors.count == 0) {
         variants_settle(&reading, &draft, NULL, NULL, NULL, NULL);
         schedule_check(&reading, &draft.experiment);
+        generation_default(&draft.experiment);
     }
     /* The arena moved on in *experiment while the draft was read. */
     draft.experiment.arena = experiment->arena;
@@ -460,6 +476,8 @@ enum status experiment_create(struct bytes document, const struct definition_con
     experiment->version = context->version;
     experiment->author = context->author;
     experiment->salt = load_u64(random);
+    experiment->generation = 1;
+    experiment->generation_version = 1;
     experiment->created_at_us = context->now_us;
     experiment->updated_at_us = context->now_us;
     status_stamp(experiment, context->now_us);
@@ -515,6 +533,21 @@ enum status experiment_patch(const struct experiment *current, struct bytes patc
     experiment->updated_at_us = context->now_us;
     status_stamp(experiment, context->now_us);
     return experiment_seal_draft(&reading, experiment, out_experiment);
+}
+
+enum status experiment_rerandomize(const struct experiment *current, const struct definition_context *context,
+                                   const uint8_t random[64], struct experiment **out_experiment)
+{
+    struct experiment next = *current;
+    assert(current->status == EXPERIMENT_RUNNING || current->status == EXPERIMENT_PAUSED);
+    next.version = context->version;
+    next.author = context->author;
+    next.updated_at_us = context->now_us;
+    next.salt = load_u64(random);
+    next.generation = current->generation + 1;
+    next.generation_version = context->version;
+    next.randomized_at_us = context->now_us;
+    return experiment_seal(&next, (size_t)LIMIT_DEFINITION, out_experiment);
 }
 
 enum status experiment_finish(const struct experiment *experiment,

@@ -76,6 +76,9 @@ struct experiment {
     double holdout_share;      /* of that group, 0 to 1 */
     double layer_start;        /* of its slice of the layer, see layer.h; the slice is as long as traffic_allocation */
     uint64_t salt;             /* of its hashes */
+    uint32_t generation;       /* from 1: how often users were drawn anew, and 1 */
+    uint32_t generation_version; /* that began it: whoever was assigned by an older version is drawn again */
+    int64_t randomized_at_us;  /* when it began; 0 in the first */
     int64_t start_at_us;       /* 0 where not scheduled */
     int64_t end_at_us;
     int64_t created_at_us;
@@ -201,6 +204,10 @@ MUST_USE enum status experiment_patch(const struct experiment *current, struct b
                                       const uint64_t *variant_users, const struct definition_context *context,
                                       const uint8_t random[64], struct field_errors *errors,
                                       struct experiment **out_experiment);
+/* The next version with a new salt and a new generation: nobody is assigned any more, and results start anew. The status
+ * must be running or paused. */
+MUST_USE enum status experiment_rerandomize(const struct experiment *current, const struct definition_context *context,
+                                            const uint8_t random[64], struct experiment **out_experiment);
 /* What the catalog decides about a new version: a unique key and the slice of its layer. */
 struct experiment_place {
     struct bytes key;

@@ -856,10 +856,10 @@ uint64_t engine_catalog_generation(const struct engine *engine)
     return state_catalog_generation(engine->state);
 }
 
-bool engine_find_assignment(const struct engine *engine, uint32_t experiment_index, struct bytes user_id,
-                            struct assignment_view *out_assignment)
+bool engine_find_assignment(const struct engine *engine, uint32_t experiment_index, struct version_range versions,
+                            struct bytes user_id, struct assignment_view *out_assignment)
 {
-    return state_find_assignment(engine->state, experiment_index, user_id, out_assignment);
+    return state_find_assignment(engine->state, experiment_index, versions, user_id, out_assignment);
 }
 
 bool engine_healthy(const struct engine *engine)

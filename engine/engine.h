@@ -86,8 +86,8 @@ const struct catalog *engine_catalog(const struct engine *engine);
 uint64_t engine_catalog_generation(const struct engine *engine);
 
 /* A stored assignment, straight from memory; lock-free. False where there is none (yet). */
-bool engine_find_assignment(const struct engine *engine, uint32_t experiment_index, struct bytes user_id,
-                            struct assignment_view *out_assignment);
+bool engine_find_assignment(const struct engine *engine, uint32_t experiment_index, struct version_range versions,
+                            struct bytes user_id, struct assignment_view *out_assignment);
 
 bool engine_healthy(const struct engine *engine);
 /* Why it is not, for a person; NULL while it is. */

@@ -41,6 +41,7 @@ void rollup_deinit(struct rollup *rollup)
         }
         free(experiment->arms);
         free(experiment->members);
+        free(experiment->past_members);
     }
     free(rollup->experiments);
     free(rollup->changed);
@@ -545,7 +546,7 @@ enum status rollup_add(struct rollup *rollup, const struct users *users, uint32_
     uint32_t at = atomic_load_explicit(&user->enrolments, memory_order_relaxed);
     while (at != 0 && status == STATUS_OK) {
         struct enrolment *enrolment = enrolment_at(users, at - 1);
-        if (!enrolment->pending) {
+        if (!enrolment->pending && rollup_is_current(rollup, enrolment)) {
             status = enrolment_count(rollup, enrolment, vector, definition, timestamp_us, value);
         }
         at = enrolment->next;
@@ -774,6 +775,66 @@ enum status rollup_clear_metric(struct rollup *rollup, const struct users *users
     return STATUS_OK;
 }
 
+/* Empties an arm; what was exported of it is exported again, as nothing. */
+static enum status arm_clear(struct rollup *rollup, uint32_t experiment, uint32_t variant)
+{
+    struct arm *arm = arm_at(rollup, experiment, variant);
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < arm->cell_count && status == STATUS_OK; i++) {
+        if (arm->cells[i] == NULL) {
+            continue;
+        }
+        const bool was_dirty = arm->cells[i]->dirty;
+        cell_free(arm->cells[i]);
+        arm->cells[i] = NULL;
+        status = was_dirty ? STATUS_OK : changed_add(rollup, &(struct cell_name){experiment, variant, i});
+    }
+    if (arm->day_count != 0 && !arm->dirty && status == STATUS_OK) {
+        arm->dirty = true;
+        status = changed_add(rollup, &(struct cell_name){experiment, variant, ROLLUP_ARM});
+    }
+    arm->users = 0;
+    arm->day_count = 0;
+    return status;
+}
+
+/* Members of generations follow on each other in the log, so history only grows at its end. */
+static enum status members_retire(struct rollup_experiment *entry)
+{
+    const uint32_t count = entry->past_member_count + entry->member_count;
+    if (count > entry->past_member_capacity) {
+        uint32_t *grown = realloc(entry->past_members, count * sizeof(*grown));
+        if (grown == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        entry->past_members = grown;
+        entry->past_member_capacity = count;
+    }
+    if (entry->member_count != 0) {
+        memcpy(entry->past_members + entry->past_member_count, entry->members,
+               entry->member_count * sizeof(*entry->members));
+    }
+    entry->past_member_count = count;
+    entry->member_count = 0;
+    return STATUS_OK;
+}
+
+enum status rollup_retire(struct rollup *rollup, uint32_t experiment, uint32_t from_version)
+{
+    struct rollup_experiment *entry = &rollup->experiments[experiment];
+    enum status status = members_retire(entry);
+    for (uint32_t i = 0; i < entry->arm_count && status == STATUS_OK; i++) {
+        status = arm_clear(rollup, experiment, i);
+    }
+    entry->from_version = from_version;
+    entry->first_version = 0;
+    entry->events = 0;
+    entry->duplicates = 0;
+    entry->before = 0;
+    entry->counted = 0;
+    return status;
+}
+
 uint64_t rollup_memory(const struct rollup *rollup)
 {
     uint64_t bytes = pool_memory(&rollup->vectors) + pool_memory(&rollup->boundaries);
@@ -782,7 +843,7 @@ uint64_t rollup_memory(const struct rollup *rollup)
     }
     for (uint32_t i = 0; i < rollup->experiment_count; i++) {
         const struct rollup_experiment *experiment = &rollup->experiments[i];
-        bytes += experiment->member_capacity * sizeof(uint32_t);
+        bytes += ((uint64_t)experiment->member_capacity + experiment->past_member_capacity) * sizeof(uint32_t);
         for (uint32_t j = 0; j < experiment->arm_count; j++) {
             for (uint32_t k = 0; k < experiment->arms[j].cell_count; k++) {
                 bytes += experiment->arms[j].cells[k] != NULL ? cell_memory(experiment->arms[j].cells[k]) : 0;

@@ -85,6 +85,11 @@ struct rollup_experiment {
     uint32_t member_count;
     uint32_t member_capacity;
     uint32_t first_version; /* least definition version of a member; 0: none */
+    /* Who was assigned by a version before this one is history: in no sum, and in no list but this. */
+    uint32_t from_version;
+    uint32_t *past_members;
+    uint32_t past_member_count;
+    uint32_t past_member_capacity;
     /* Sums over the members; state.c keeps them. */
     uint64_t events;
     uint64_t duplicates;
@@ -115,6 +120,15 @@ MUST_USE enum status rollup_init(struct rollup *rollup);
 void rollup_deinit(struct rollup *rollup); /* a zeroed one is fine */
 /* Makes room for an experiment's arms. Numbers and variants only grow. */
 MUST_USE enum status rollup_grow(struct rollup *rollup, uint32_t experiment, uint32_t variants);
+
+/* Everybody was drawn anew by this version: all members are history, and the sums start from nothing. What the members'
+ * enrolments count stays as it is from now on. */
+MUST_USE enum status rollup_retire(struct rollup *rollup, uint32_t experiment, uint32_t from_version);
+
+static inline bool rollup_is_current(const struct rollup *rollup, const struct enrolment *enrolment)
+{
+    return enrolment->version >= rollup->experiments[enrolment->experiment].from_version;
+}
 
 /* The user's vector of a metric, or NULL; and its days or events. */
 struct vector *vector_find(const struct rollup *rollup, const struct user *user, uint32_t metric);

@@ -192,7 +192,7 @@ static enum status definition_keep(struct state *state, const struct record *rec
 static enum status apply_experiment(struct state *state, const struct definition *definition, bool *out_applied)
 {
     struct experiment *experiment = NULL;
-    const enum status status = experiment_decode(definition->document, &experiment);
+    enum status status = experiment_decode(definition->document, &experiment);
     if (status != STATUS_OK) {
         return status;
     }
@@ -206,13 +206,15 @@ static enum status apply_experiment(struct state *state, const struct definition
         return STATUS_OK;
     }
     const uint32_t variants = experiment->variant_count;
+    const bool is_drawn_anew = at != CATALOG_NONE && experiment->generation_version == definition->version;
     struct catalog *catalog = catalog_with_experiment(state->catalog, experiment);
     if (catalog == NULL) {
         return STATUS_NO_MEMORY;
     }
     catalog_publish(state, catalog);
     *out_applied = true;
-    return rollup_grow(&state->rollup, at != CATALOG_NONE ? at : catalog->experiment_count - 1, variants);
+    status = rollup_grow(&state->rollup, at != CATALOG_NONE ? at : catalog->experiment_count - 1, variants);
+    return status == STATUS_OK && is_drawn_anew ? rollup_retire(&state->rollup, at, definition->version) : status;
 }
 
 /* Of a ratio: both parts are metrics, and no ratios. */
@@ -339,7 +341,8 @@ static bool layer_is_taken(const struct state *state, uint32_t user_number, cons
     while (at != 0) {
         const struct enrolment *enrolment = enrolment_at(&state->users, at - 1);
         const struct experiment *other = state->catalog->experiments[enrolment->experiment]->current;
-        if (layer_is_held(other) && bytes_equal(other->layer, experiment->layer)) {
+        if (layer_is_held(other) && bytes_equal(other->layer, experiment->layer) &&
+            rollup_is_current(&state->rollup, enrolment)) {
             return true;
         }
         at = enrolment->next;
@@ -366,7 +369,9 @@ static enum status apply_assignment(struct state *state, const struct record *re
         return status;
     }
     const struct experiment *definition = state->catalog->experiments[experiment]->current;
-    if (enrolment_find(&state->users, user_number, experiment) != NULL ||
+    const uint32_t from_version = definition->generation_version;
+    if (assignment.experiment_version < from_version ||
+        enrolment_find(&state->users, user_number, experiment, from_version, UINT32_MAX) != NULL ||
         (!assignment.forced && definition->layer.size != 0 && layer_is_taken(state, user_number, definition))) {
         *outcome = OUTCOME_SUPERSEDED;
         return STATUS_OK;
@@ -511,6 +516,10 @@ static void event_classify(struct state *state, const struct user *user, int64_t
     while (at != 0) {
         struct enrolment *enrolment = enrolment_at(&state->users, at - 1);
         struct rollup_experiment *experiment = state_experiment(state, enrolment->experiment);
+        if (enrolment->version < experiment->from_version) {
+            at = enrolment->next;
+            continue;
+        }
         experiment->events++;
         if (!enrolment->pending && timestamp_us < enrolment->assigned_at_us) {
             enrolment->before++;
@@ -538,7 +547,7 @@ static enum status event_is_duplicate(struct state *state, const struct prepared
     user->duplicates++;
     for (uint32_t at = atomic_load_explicit(&user->enrolments, memory_order_relaxed); at != 0;) {
         const struct enrolment *enrolment = enrolment_at(&state->users, at - 1);
-        state_experiment(state, enrolment->experiment)->duplicates++;
+        state_experiment(state, enrolment->experiment)->duplicates += rollup_is_current(&state->rollup, enrolment) ? 1 : 0;
         at = enrolment->next;
     }
     uint32_t number = 0;
@@ -664,11 +673,12 @@ static struct assignment_view view_of(const struct enrolment *enrolment)
                                     .forced = enrolment->forced};
 }
 
-bool state_find_assignment(const struct state *state, uint32_t experiment_index, struct bytes user_id,
-                           struct assignment_view *out_assignment)
+bool state_find_assignment(const struct state *state, uint32_t experiment_index, struct version_range versions,
+                           struct bytes user_id, struct assignment_view *out_assignment)
 {
     const uint32_t user = user_find(&state->users, user_id, user_hash(&state->users, user_id));
-    const struct enrolment *enrolment = user != INDEX_NONE ? enrolment_find(&state->users, user, experiment_index) : NULL;
+    const struct enrolment *enrolment =
+        user != INDEX_NONE ? enrolment_find(&state->users, user, experiment_index, versions.first, versions.last) : NULL;
     if (enrolment == NULL) {
         return false;
     }
@@ -676,24 +686,29 @@ bool state_find_assignment(const struct state *state, uint32_t experiment_index,
     return true;
 }
 
-uint32_t state_list_members(const struct state *state, uint32_t experiment_index, uint32_t variant, uint64_t cursor,
-                            struct member *members, uint32_t limit, uint64_t *out_cursor)
+uint32_t state_list_members(const struct state *state, uint32_t experiment_index, struct version_range versions,
+                            uint32_t variant, uint64_t cursor, struct member *members, uint32_t limit,
+                            uint64_t *out_cursor)
 {
     *out_cursor = 0;
     if (experiment_index >= state->rollup.experiment_count) {
         return 0;
     }
     const struct rollup_experiment *experiment = state_experiment(state, experiment_index);
+    const bool is_current = versions.last >= experiment->from_version;
+    const uint32_t *numbers = is_current ? experiment->members : experiment->past_members;
+    const uint32_t number_count = is_current ? experiment->member_count : experiment->past_member_count;
     uint32_t count = 0;
     uint64_t at = cursor;
-    for (; at < experiment->member_count && count < limit; at++) {
-        const struct enrolment *enrolment = enrolment_at(&state->users, experiment->members[at]);
-        if (variant == UINT32_MAX || enrolment->variant == variant) {
+    for (; at < number_count && count < limit; at++) {
+        const struct enrolment *enrolment = enrolment_at(&state->users, numbers[at]);
+        if ((variant == UINT32_MAX || enrolment->variant == variant) && enrolment->version >= versions.first &&
+            enrolment->version <= versions.last) {
             const struct user *user = user_at(&state->users, enrolment->user);
             members[count++] = (struct member){user_id(user), view_of(enrolment)};
         }
     }
-    *out_cursor = at < experiment->member_count ? at : 0;
+    *out_cursor = at < number_count ? at : 0;
     return count;
 }
 

@@ -42,8 +42,9 @@ enum outcome {
     OUTCOME_APPLIED = 0,
     OUTCOME_DUPLICATE,          /* an event id seen before, with the same body */
     OUTCOME_DUPLICATE_MISMATCH, /* an event id seen before, with another body: the first one counts */
-    OUTCOME_SUPERSEDED,         /* an assignment where one was stored or the layer has the user elsewhere; a definition
-                                   whose version, name or slice was taken */
+    OUTCOME_SUPERSEDED,         /* an assignment where one was stored, the layer has the user elsewhere, or it followed a
+                                   version of before the newest generation; a definition whose version, name or slice
+                                   was taken */
 };
 
 /* Applies `count` records that follow on state_next_lsn(). outcomes: one enum outcome each, or NULL. Anything but
@@ -71,23 +72,25 @@ struct assignment_view {
     bool forced;
 };
 
-/* Lock-free; any thread. */
-bool state_find_assignment(const struct state *state, uint32_t experiment_index, struct bytes user_id,
-                           struct assignment_view *out_assignment);
+/* One that followed a version of the range, see catalog_current_versions(). Lock-free; any thread. */
+bool state_find_assignment(const struct state *state, uint32_t experiment_index, struct version_range versions,
+                           struct bytes user_id, struct assignment_view *out_assignment);
 
-/* Who is in an experiment, in the order of their records. Starts at `cursor` (0, then the last *out_cursor), skips other
- * variants where variant is not UINT32_MAX, fills at most `limit` and returns how many. *out_cursor is 0 at the end. */
+/* Who is in an experiment, or was in a generation of it, in the order of their records. Starts at `cursor` (0, then the
+ * last *out_cursor), skips other variants where variant is not UINT32_MAX, fills at most `limit` and returns how many.
+ * *out_cursor is 0 at the end. */
 struct member {
     struct bytes user_id; /* borrowed until the next state_apply() */
     struct assignment_view assignment;
 };
 
-uint32_t state_list_members(const struct state *state, uint32_t experiment_index, uint32_t variant, uint64_t cursor,
-                            struct member *members, uint32_t limit, uint64_t *out_cursor);
+uint32_t state_list_members(const struct state *state, uint32_t experiment_index, struct version_range versions,
+                            uint32_t variant, uint64_t cursor, struct member *members, uint32_t limit,
+                            uint64_t *out_cursor);
 /* Definitions as they were applied, in the order of the log: at most `limit` from the cursor-th on. Returns how many; more
  * follow where it is `limit`. The payloads live as long as the state. */
 uint32_t state_list_definitions(const struct state *state, uint64_t cursor, struct record *records, uint32_t limit);
-/* Users of a variant, all days. */
+/* Users of a variant in the newest generation, all days. */
 uint64_t state_variant_users(const struct state *state, uint32_t experiment_index, uint32_t variant);
 
 /* Sums over the users of one variant, for one metric and range of days. All exact. */

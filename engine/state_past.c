@@ -216,7 +216,7 @@ static void redo_counted(struct state *state, const struct user *user, int64_t t
     uint32_t at = atomic_load_explicit(&user->enrolments, memory_order_relaxed);
     while (at != 0) {
         struct enrolment *enrolment = enrolment_at(&state->users, at - 1);
-        if (timestamp_us >= enrolment->assigned_at_us) {
+        if (timestamp_us >= enrolment->assigned_at_us && rollup_is_current(&state->rollup, enrolment)) {
             enrolment->counted += counts_now ? 1u : UINT32_MAX; /* modulo: one less */
             state_experiment(state, enrolment->experiment)->counted += counts_now ? 1u : UINT64_MAX;
         }

@@ -114,16 +114,24 @@ static void definition_row_encode(const struct state *state, const void *what, s
     pack_bin(writer, definition->payload);
 }
 
-/* Numbers of a linked list in ascending order of some field: lists are short, so select the next greater each time. */
-static uint32_t enrolment_after(const struct state *state, const struct user *user, int64_t last_experiment)
+/* By experiment; of one experiment's, which are of several generations, by record. */
+static bool enrolment_is_before(const struct enrolment *a, const struct enrolment *b)
 {
-    uint32_t best = UINT32_MAX;
+    return a->experiment != b->experiment ? a->experiment < b->experiment : a->lsn < b->lsn;
+}
+
+/* Numbers of a linked list in ascending order: lists are short, so select the next greater each time. last: NULL for the
+ * first. */
+static const struct enrolment *enrolment_after(const struct state *state, const struct user *user,
+                                               const struct enrolment *last)
+{
+    const struct enrolment *best = NULL;
     uint32_t at = atomic_load_explicit(&user->enrolments, memory_order_relaxed);
     while (at != 0) {
         const struct enrolment *enrolment = enrolment_at(&state->users, at - 1);
-        const bool after = (int64_t)enrolment->experiment > last_experiment;
-        if (after && (best == UINT32_MAX || enrolment->experiment < enrolment_at(&state->users, best)->experiment)) {
-            best = at - 1;
+        const bool after = last == NULL || enrolment_is_before(last, enrolment);
+        if (after && (best == NULL || enrolment_is_before(enrolment, best))) {
+            best = enrolment;
         }
         at = enrolment->next;
     }
@@ -209,12 +217,10 @@ static void user_encode(const struct state *state, const void *what, struct pack
     pack_int(writer, user->last_timestamp_us);
     const size_t enrolments = pack_array_begin(writer);
     uint32_t count = 0;
-    uint32_t number = enrolment_after(state, user, -1);
-    while (number != UINT32_MAX) {
-        const struct enrolment *enrolment = enrolment_at(&state->users, number);
+    const struct enrolment *enrolment = enrolment_after(state, user, NULL);
+    for (; enrolment != NULL; enrolment = enrolment_after(state, user, enrolment)) {
         enrolment_encode(state, enrolment, writer);
         count++;
-        number = enrolment_after(state, user, enrolment->experiment);
     }
     pack_container_end(writer, enrolments, count);
     const size_t vectors = pack_array_begin(writer);
@@ -285,11 +291,12 @@ static void matrices_encode(const struct cell *cell, struct pack_writer *writer)
 static void cell_encode(const struct state *state, const void *what, struct pack_writer *writer)
 {
     const struct cell_name *name = what;
-    if (name->metric == ROLLUP_ARM) {
-        arm_encode(rollup_arm(&state->rollup, name->experiment, name->variant), writer);
+    const struct arm *arm = rollup_arm(&state->rollup, name->experiment, name->variant);
+    if (name->metric == ROLLUP_ARM && arm->day_count != 0) {
+        arm_encode(arm, writer);
         return;
     }
-    const struct cell *cell = rollup_cell(&state->rollup, name);
+    const struct cell *cell = name->metric != ROLLUP_ARM ? rollup_cell(&state->rollup, name) : NULL;
     if (cell != NULL) {
         matrices_encode(cell, writer);
     } else {
@@ -646,7 +653,8 @@ static enum status enrolment_import(struct state *state, uint32_t user_number, s
         pack_read_int(cursor, &sum);
         status = rollup_set_boundary(&state->rollup, enrolment_at(&state->users, number), metric, count, sum);
     }
-    if (status == STATUS_OK) {
+    state->totals.assignments++;
+    if (status == STATUS_OK && rollup_is_current(&state->rollup, &enrolment)) {
         const struct user *user = user_at(&state->users, user_number);
         struct rollup_experiment *experiment = state_experiment(state, enrolment.experiment);
         experiment->events += user->events;
@@ -654,7 +662,6 @@ static enum status enrolment_import(struct state *state, uint32_t user_number, s
         experiment->before += enrolment.before;
         experiment->counted += enrolment.counted;
         rollup_note_version(experiment, enrolment.version);
-        state->totals.assignments++;
     }
     return status;
 }
@@ -884,8 +891,12 @@ static enum status members_import(struct state *state)
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < count && status == STATUS_OK; i++) {
         const uint32_t number = order[i].enrolment;
-        struct rollup_experiment *experiment = state_experiment(state, enrolment_at(&state->users, number)->experiment);
-        status = list_append(&experiment->members, &experiment->member_count, &experiment->member_capacity, number);
+        const struct enrolment *enrolment = enrolment_at(&state->users, number);
+        struct rollup_experiment *experiment = state_experiment(state, enrolment->experiment);
+        status = rollup_is_current(&state->rollup, enrolment)
+                     ? list_append(&experiment->members, &experiment->member_count, &experiment->member_capacity, number)
+                     : list_append(&experiment->past_members, &experiment->past_member_count,
+                                   &experiment->past_member_capacity, number);
     }
     free(order);
     return status;

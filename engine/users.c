@@ -115,12 +115,14 @@ enum status user_find_or_add(struct users *users, struct bytes id, uint64_t hash
     return status;
 }
 
-struct enrolment *enrolment_find(const struct users *users, uint32_t user, uint32_t experiment)
+struct enrolment *enrolment_find(const struct users *users, uint32_t user, uint32_t experiment, uint32_t first_version,
+                                 uint32_t last_version)
 {
     uint32_t at = atomic_load_explicit(&user_at(users, user)->enrolments, memory_order_acquire);
     while (at != 0) {
         struct enrolment *enrolment = enrolment_at(users, at - 1);
-        if (enrolment->experiment == experiment) {
+        if (enrolment->experiment == experiment && enrolment->version >= first_version &&
+            enrolment->version <= last_version) {
             return enrolment;
         }
         at = enrolment->next;

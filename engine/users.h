@@ -91,8 +91,9 @@ static inline struct bytes user_id(const struct user *user)
     return bytes_of(outside, user->id_size);
 }
 
-/* The enrolment of a user in an experiment, or NULL. */
-struct enrolment *enrolment_find(const struct users *users, uint32_t user, uint32_t experiment);
+/* The enrolment of a user in an experiment that followed one of these versions (both included), or NULL. */
+struct enrolment *enrolment_find(const struct users *users, uint32_t user, uint32_t experiment, uint32_t first_version,
+                                 uint32_t last_version);
 /* Adds one, copied from `enrolment` (its `next` is set here), and publishes it. */
 MUST_USE enum status enrolment_add(struct users *users, const struct enrolment *enrolment, uint32_t *out_enrolment);
 uint64_t users_memory(const struct users *users);

@@ -134,8 +134,8 @@ Test(layer, a_user_left_outside_by_a_shrunken_slice_is_not_taken_by_the_next)
     }
     fold_apply(&log, state, log.next_lsn, 10);
     struct assignment_view view;
-    cr_assert(state_find_assignment(state, 0, bytes_of_text("user-1"), &view));
-    cr_assert_not(state_find_assignment(state, 1, bytes_of_text("user-1"), &view));
+    cr_assert(state_find_assignment(state, 0, (struct version_range){1, UINT32_MAX}, bytes_of_text("user-1"), &view));
+    cr_assert_not(state_find_assignment(state, 1, (struct version_range){1, UINT32_MAX}, bytes_of_text("user-1"), &view));
     state_close(state);
     fold_log_deinit(&log);
 }

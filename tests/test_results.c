@@ -59,6 +59,7 @@ static void world_init(struct world *world)
         .variant_count = ARMS,
         .created_at_us = NOW_US - 4 * MICROSECONDS_PER_DAY,
         .started_at_us = NOW_US - 3 * MICROSECONDS_PER_DAY,
+        .generation = 1,
     };
     world->metrics[0] = (struct metric){.name = text("conversion_rate"),
                                         .type = METRIC_PROPORTION,
@@ -277,7 +278,7 @@ Test(results, json_has_the_shape_of_the_contract)
 {
     static const char *const parts[] = {
         "{\"experiment_id\":\"00000000-0000-0000-0000-000000000000\"",
-        "\"as_of\":{\"lsn\":123,\"time\":\"2026-01-01T10:00:00.000Z\",\"experiment_version\":3,"
+        "\"as_of\":{\"lsn\":123,\"time\":\"2026-01-01T10:00:00.000Z\",\"experiment_version\":3,\"generation\":1,"
         "\"complete\":true}",
         "\"summary\":{\"total_users\":20000,\"duration_days\":4,\"status\":\"not_significant\"",
         "\"srm\":{\"p_value\":1",

@@ -54,15 +54,17 @@ struct model_assignment {
     int experiment;
     int variant;
     int64_t time;
+    bool outdated; /* decided just before the experiment was rerandomized, written after */
 };
 
 /* A fact in the order of the log. */
 struct fact {
-    enum { FACT_EVENT, FACT_ASSIGNMENT, FACT_METRIC } kind;
+    enum { FACT_EVENT, FACT_ASSIGNMENT, FACT_METRIC, FACT_RERANDOMIZE } kind;
     struct model_event event;
     struct model_assignment assignment;
     int metric;
     struct model_metric definition;
+    int experiment; /* rerandomized */
 };
 
 struct facts {
@@ -120,10 +122,12 @@ static void history_make(struct facts *history, uint64_t seed)
         if (roll < 2) {
             const int number = (int)pick(METRICS);
             *fact = (struct fact){.kind = FACT_METRIC, .metric = number, .definition = pick_metric(number)};
+        } else if (roll < 3) {
+            *fact = (struct fact){.kind = FACT_RERANDOMIZE, .experiment = (int)pick(EXPERIMENTS)};
         } else if (roll < 20) {
             fact->kind = FACT_ASSIGNMENT;
             fact->assignment = (struct model_assignment){(int)pick(USERS), (int)pick(EXPERIMENTS), (int)pick(VARIANTS),
-                                                         pick_time()};
+                                                         pick_time(), pick(8) == 0};
         } else {
             fact->kind = FACT_EVENT;
             fact->event = (struct model_event){.user = (int)pick(USERS),
@@ -194,14 +198,14 @@ static void log_event(struct fold_log *log, const struct model_event *model)
     fold_log_event(log, &event);
 }
 
-static void log_assignment(struct fold_log *log, const struct model_assignment *model)
+static void log_assignment(struct fold_log *log, const struct model_assignment *model, uint32_t version)
 {
     char user[32];
     snprintf(user, sizeof(user), "user-%d", model->user);
     const struct assignment assignment = {.experiment_id = experiment_id(model->experiment),
                                           .user_id = bytes_of_text(user),
                                           .variant = (uint32_t)model->variant,
-                                          .experiment_version = 1,
+                                          .experiment_version = version > 1 && model->outdated ? version - 1 : version,
                                           .assigned_at_us = model->time,
                                           .forced = true};
     fold_log_assignment(log, &assignment);
@@ -220,6 +224,7 @@ static void history_log(const struct facts *history, struct fold_log *log)
         fold_log_experiment(log, json, &id);
     }
     uint32_t versions[METRICS] = {0};
+    uint32_t experiment_versions[EXPERIMENTS] = {1, 1, 1};
     bool has_ratio = false;
     for (int i = 0; i < history->count; i++) {
         const struct fact *fact = &history->facts[i];
@@ -231,8 +236,11 @@ static void history_log(const struct facts *history, struct fold_log *log)
             }
         } else if (fact->kind == FACT_EVENT) {
             log_event(log, &fact->event);
+        } else if (fact->kind == FACT_RERANDOMIZE) {
+            const struct uuid id = experiment_id(fact->experiment);
+            fold_log_rerandomize(log, &id, ++experiment_versions[fact->experiment]);
         } else {
-            log_assignment(log, &fact->assignment);
+            log_assignment(log, &fact->assignment, experiment_versions[fact->assignment.experiment]);
         }
     }
 }
@@ -255,7 +263,7 @@ struct recount {
     const struct facts *history;
     struct model_metric metrics[METRICS]; /* as last defined */
     bool is_duplicate[MAX_FACTS];
-    bool is_superseded[MAX_FACTS];
+    bool is_superseded[MAX_FACTS]; /* or history, since its experiment was rerandomized */
     int128 caps[METRICS]; /* of the question at hand */
     int64_t today;
 };
@@ -264,6 +272,7 @@ static void recount_make(const struct facts *history, struct recount *recount)
 {
     bool ids[60] = {false};
     bool assigned[EXPERIMENTS][USERS] = {{false}};
+    bool is_rerandomized[EXPERIMENTS] = {false};
     memset(recount, 0, sizeof(*recount));
     recount->history = history;
     for (int i = 0; i < history->count; i++) {
@@ -273,9 +282,19 @@ static void recount_make(const struct facts *history, struct recount *recount)
         } else if (fact->kind == FACT_EVENT && fact->event.id >= 0) {
             recount->is_duplicate[i] = ids[fact->event.id];
             ids[fact->event.id] = true;
+        } else if (fact->kind == FACT_RERANDOMIZE) {
+            is_rerandomized[fact->experiment] = true;
+            for (int j = 0; j < i; j++) {
+                recount->is_superseded[j] = recount->is_superseded[j] ||
+                                            (history->facts[j].kind == FACT_ASSIGNMENT &&
+                                             history->facts[j].assignment.experiment == fact->experiment);
+            }
+            memset(assigned[fact->experiment], 0, sizeof(assigned[fact->experiment]));
         } else if (fact->kind == FACT_ASSIGNMENT) {
-            recount->is_superseded[i] = assigned[fact->assignment.experiment][fact->assignment.user];
-            assigned[fact->assignment.experiment][fact->assignment.user] = true;
+            const struct model_assignment *assignment = &fact->assignment;
+            const bool is_outdated = assignment->outdated && is_rerandomized[assignment->experiment];
+            recount->is_superseded[i] = is_outdated || assigned[assignment->experiment][assignment->user];
+            assigned[assignment->experiment][assignment->user] |= !is_outdated;
         }
     }
 }
@@ -892,7 +911,7 @@ Test(state, says_overflow_instead_of_a_wrong_number)
     fold_log_experiment(&log, "{\"name\":\"x\",\"variants\":[{\"name\":\"a\"},{\"name\":\"b\"}],\"metrics\":[]}", &id);
     const struct model_metric metric = {.defined = true, .type = 1, .kind = 1};
     log_metric(&log, 0, &metric, 1);
-    log_assignment(&log, &(struct model_assignment){0, 0, 0, FIRST_DAY * MICROSECONDS_PER_DAY});
+    log_assignment(&log, &(struct model_assignment){.time = FIRST_DAY * MICROSECONDS_PER_DAY}, 1);
     struct model_event event = {.type = 1,
                                 .time = (FIRST_DAY + 1) * MICROSECONDS_PER_DAY,
                                 .amount = (LIMIT_METRIC_VALUE - 1) * METRIC_UNIT,

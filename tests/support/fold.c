@@ -111,6 +111,39 @@ void fold_log_experiment_in(struct fold_log *log, const char *json, const struct
     arena_deinit(&arena);
 }
 
+/* The experiment's newest version in the log. */
+static struct experiment *experiment_newest(const struct fold_log *log, const struct uuid *id)
+{
+    struct record_cursor cursor = {bytes_of(log->data, log->size), 1};
+    struct record record;
+    struct experiment *newest = NULL;
+    while (record_next(&cursor, &record) == STATUS_OK) {
+        struct definition definition;
+        if (record.kind == RECORD_EXPERIMENT && definition_decode(&record, &definition) == STATUS_OK &&
+            uuid_equal(&definition.id, id)) {
+            experiment_free(newest);
+            const enum status status = experiment_decode(definition.document, &newest);
+            assert(status == STATUS_OK);
+        }
+    }
+    return newest;
+}
+
+void fold_log_rerandomize(struct fold_log *log, const struct uuid *id, uint32_t version)
+{
+    struct experiment *current = experiment_newest(log, id);
+    struct experiment *next = NULL;
+    uint8_t random[64];
+    assert(current != NULL && current->version + 1 == version);
+    memset(random, (int)version, sizeof(random));
+    const struct definition_context context = {.id = *id, .version = version, .now_us = NOW_US};
+    const enum status status = experiment_rerandomize(current, &context, random, &next);
+    assert(status == STATUS_OK);
+    log_definition(log, RECORD_EXPERIMENT, &(struct definition){.id = *id, .version = version, .document = next->document});
+    experiment_free(current);
+    experiment_free(next);
+}
+
 void fold_log_metric(struct fold_log *log, const char *json, uint32_t version)
 {
     struct arena arena;

@@ -23,6 +23,8 @@ void fold_log_experiment(struct fold_log *log, const char *json, const struct uu
 /* The same with its slice of a layer placed against this catalog. */
 void fold_log_experiment_in(struct fold_log *log, const char *json, const struct uuid *id,
                             const struct catalog *catalog);
+/* The next version of an experiment of the log, which must be at the one before, rerandomized. */
+void fold_log_rerandomize(struct fold_log *log, const struct uuid *id, uint32_t version);
 void fold_log_metric(struct fold_log *log, const char *json, uint32_t version);
 /* A state over this log as its history. */
 struct state *fold_state(struct fold_log *log);

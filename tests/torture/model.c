@@ -391,7 +391,7 @@ static bool assignment_check(const struct recount *recount, const struct state *
     uint32_t at = catalog_find_experiment(catalog, &id);
     catalog_unref(catalog);
     model_user_name(user, name);
-    bool found = at != CATALOG_NONE && state_find_assignment(state, at, bytes_of_text(name), &view);
+    bool found = at != CATALOG_NONE && state_find_assignment(state, at, (struct version_range){1, UINT32_MAX}, bytes_of_text(name), &view);
     int index = recount->assignment[experiment][user];
     if (found != (index >= 0)) {
         return trouble_set(trouble, "user %d in experiment %d: assigned %d, wanted %d", user,
