@@ -65,7 +65,38 @@ static void write_holdout(struct json_writer *writer, const struct experiment *e
     json_end_object(writer);
 }
 
-void experiment_write(struct json_writer *writer, const struct experiment *experiment)
+static void write_ramp(struct json_writer *writer, const struct experiment *experiment)
+{
+    json_key(writer, "ramp");
+    json_begin_array(writer);
+    for (uint32_t i = 0; i < experiment->ramp_count; i++) {
+        json_begin_object(writer);
+        write_optional_time(writer, "at", experiment->ramp[i].at_us);
+        json_key(writer, "traffic_allocation");
+        json_double(writer, experiment->ramp[i].traffic_allocation);
+        json_end_object(writer);
+    }
+    json_end_array(writer);
+}
+
+const char *experiment_effective_status(const struct experiment *experiment, int64_t now_us)
+{
+    if (experiment->status != EXPERIMENT_RUNNING) {
+        return experiment_status_name(experiment->status);
+    }
+    const bool is_over = experiment->end_at_us != 0 && now_us >= experiment->end_at_us;
+    return now_us < experiment->start_at_us ? "scheduled" : is_over ? "ended" : "running";
+}
+
+static void write_effective(struct json_writer *writer, const struct experiment *experiment, int64_t now_us)
+{
+    json_key(writer, "effective_status");
+    json_text(writer, experiment_effective_status(experiment, now_us));
+    json_key(writer, "effective_traffic_allocation");
+    json_double(writer, experiment_allocation_at(experiment, now_us));
+}
+
+void experiment_write(struct json_writer *writer, const struct experiment *experiment, int64_t now_us)
 {
     json_begin_object(writer);
     json_key(writer, "id");
@@ -86,6 +117,7 @@ void experiment_write(struct json_writer *writer, const struct experiment *exper
     write_encoded(writer, experiment->targeting.document);
     json_key(writer, "traffic_allocation");
     json_double(writer, experiment->traffic_allocation);
+    write_ramp(writer, experiment);
     json_key(writer, "layer");
     handler_write_optional_text(writer, experiment->layer);
     json_key(writer, "holdout");
@@ -101,5 +133,6 @@ void experiment_write(struct json_writer *writer, const struct experiment *exper
     write_optional_time(writer, "randomized_at", experiment->randomized_at_us);
     write_optional_time(writer, "created_at", experiment->created_at_us);
     write_optional_time(writer, "updated_at", experiment->updated_at_us);
+    write_effective(writer, experiment, now_us);
     json_end_object(writer);
 }

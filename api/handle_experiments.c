@@ -58,14 +58,20 @@ static void set_etag(struct call *call, const struct experiment *experiment)
     }
 }
 
-static void reply_experiment(struct call *call, int status, const struct experiment *experiment)
+static void reply_experiment_at(struct call *call, int status, const struct experiment *experiment, int64_t now_us)
 {
     struct json_writer writer = json_writer_in(&call->arena);
-    experiment_write(&writer, experiment);
+    experiment_write(&writer, experiment, now_us);
     set_etag(call, experiment);
     call_reply_json(call, status, &writer);
 }
 
+static void reply_experiment(struct call *call, int status, const struct experiment *experiment)
+{
+    reply_experiment_at(call, status, experiment, call->received_at_us);
+}
+
+/* As it was when it was made, though it be told again. */
 static void reply_created(struct call *call, const struct experiment *experiment)
 {
     char id[UUID_TEXT_SIZE];
@@ -74,7 +80,7 @@ static void reply_created(struct call *call, const struct experiment *experiment
     if (location != NULL) {
         call_header(call, "location", location);
     }
-    reply_experiment(call, 201, experiment);
+    reply_experiment_at(call, 201, experiment, experiment->updated_at_us);
 }
 
 /* Checks that several requests share. */
@@ -521,7 +527,7 @@ void handle_experiment_list(struct call *call)
             next = last;
             continue;
         }
-        experiment_write(&writer, experiment);
+        experiment_write(&writer, experiment, call->received_at_us);
         last = at;
         shown++;
     }
@@ -563,7 +569,7 @@ static void write_version(struct json_writer *writer, const struct experiment *e
         json_uuid(writer, &experiment->author);
     }
     json_key(writer, "experiment");
-    experiment_write(writer, experiment);
+    experiment_write(writer, experiment, experiment->updated_at_us);
     json_end_object(writer);
 }
 

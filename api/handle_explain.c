@@ -4,6 +4,7 @@
  * The questions are those of docs/assignment.md, answered by assign_explain(), which says what assign_user() says.
  */
 #include "api/entry.h"
+#include "api/experiment_json.h"
 #include "api/handler.h"
 #include "api/routes.h"
 #include "engine/assign.h"
@@ -55,6 +56,11 @@ static void layer_settle(struct question *question)
     }
 }
 
+static double allocation_now(const struct question *question)
+{
+    return experiment_allocation_at(question->experiment, question->call->received_at_us);
+}
+
 /* Why, in a sentence. */
 
 static const char *why_not_running(const struct question *question)
@@ -95,7 +101,7 @@ static const char *why_layer(const struct question *question)
     return arena_format(&question->call->arena,
                         "the point in the layer, %.9g, is outside of the slice [%.9g, %.9g)",
                         question->told.traffic_point, experiment->layer_start,
-                        experiment->layer_start + experiment->traffic_allocation);
+                        experiment->layer_start + allocation_now(question));
 }
 
 static const char *why(const struct question *question)
@@ -116,7 +122,7 @@ static const char *why(const struct question *question)
     case ASSIGN_NOT_IN_TRAFFIC:
         return arena_format(&question->call->arena,
                             "the traffic point, %.9g, is not below the allocation, %.9g",
-                            told->traffic_point, question->experiment->traffic_allocation);
+                            told->traffic_point, allocation_now(question));
     case ASSIGN_SPLIT:
         return arena_format(&question->call->arena,
                             "the variant point, %.9g, falls to this variant", told->variant_point);
@@ -170,6 +176,8 @@ static void write_running(struct json_writer *writer, const struct question *que
     json_begin_object(writer);
     json_key(writer, "status");
     json_text(writer, experiment_status_name(experiment->status));
+    json_key(writer, "effective_status");
+    json_text(writer, experiment_effective_status(experiment, question->call->received_at_us));
     write_time(writer, "start_at", experiment->start_at_us);
     write_time(writer, "end_at", experiment->end_at_us);
     write_time(writer, "now", question->call->received_at_us);
@@ -250,6 +258,26 @@ static void write_holdout(struct json_writer *writer, const struct question *que
     json_end_object(writer);
 }
 
+/* Of the ramp, the step that is still to come. */
+static void write_next_step(struct json_writer *writer, const struct question *question)
+{
+    const struct experiment *experiment = question->experiment;
+    uint32_t next = 0;
+    while (next < experiment->ramp_count && experiment->ramp[next].at_us <= question->call->received_at_us) {
+        next++;
+    }
+    json_key(writer, "next_step");
+    if (next == experiment->ramp_count) {
+        json_null(writer);
+        return;
+    }
+    json_begin_object(writer);
+    write_time(writer, "at", experiment->ramp[next].at_us);
+    json_key(writer, "traffic_allocation");
+    json_double(writer, experiment->ramp[next].traffic_allocation);
+    json_end_object(writer);
+}
+
 static void write_layer(struct json_writer *writer, const struct question *question)
 {
     const struct experiment *experiment = question->experiment;
@@ -264,8 +292,9 @@ static void write_layer(struct json_writer *writer, const struct question *quest
     json_key(writer, "slice");
     json_begin_array(writer);
     json_double(writer, experiment->layer_start);
-    json_double(writer, experiment->layer_start + experiment->traffic_allocation);
+    json_double(writer, experiment->layer_start + allocation_now(question));
     json_end_array(writer);
+    write_next_step(writer, question);
     write_point(writer, question->told.traffic_point);
     json_key(writer, "taken_by");
     if (question->taken_by == NULL) {
@@ -287,7 +316,8 @@ static void write_traffic(struct json_writer *writer, const struct question *que
     }
     json_begin_object(writer);
     json_key(writer, "allocation");
-    json_double(writer, experiment->traffic_allocation);
+    json_double(writer, allocation_now(question));
+    write_next_step(writer, question);
     write_point(writer, question->told.traffic_point);
     write_outcome(writer, question->told.is_in_traffic);
     json_end_object(writer);

@@ -73,13 +73,14 @@ static double traffic_point(const struct experiment *experiment, struct bytes us
                                        : assign_traffic_point(experiment->salt, user_id);
 }
 
-static enum assign_reason traffic_reason(const struct experiment *experiment, double point)
+static enum assign_reason traffic_reason(const struct experiment *experiment, double point, int64_t now_us)
 {
+    const double allocation = experiment_allocation_at(experiment, now_us);
     if (experiment->layer.size != 0) {
         const double inside = point - experiment->layer_start;
-        return inside >= 0 && inside < experiment->traffic_allocation ? ASSIGN_SPLIT : ASSIGN_LAYER;
+        return inside >= 0 && inside < allocation ? ASSIGN_SPLIT : ASSIGN_LAYER;
     }
-    return point < experiment->traffic_allocation ? ASSIGN_SPLIT : ASSIGN_NOT_IN_TRAFFIC;
+    return point < allocation ? ASSIGN_SPLIT : ASSIGN_NOT_IN_TRAFFIC;
 }
 
 /* The first variant whose cumulative weight is above the point. Weights add up to 1 only nearly: the last open variant
@@ -123,7 +124,7 @@ struct assign_result assign_user(const struct experiment *experiment, struct byt
         result.reason = ASSIGN_NOT_TARGETED;
         return result;
     }
-    result.reason = traffic_reason(experiment, traffic_point(experiment, user_id));
+    result.reason = traffic_reason(experiment, traffic_point(experiment, user_id), now_us);
     if (result.reason != ASSIGN_SPLIT) {
         return result;
     }
@@ -146,7 +147,7 @@ void assign_explain(const struct experiment *experiment, struct bytes user_id,
     }
     told.is_targeted = targeting_evaluate(&experiment->targeting, attributes, told.holds);
     told.variant = variant_at(experiment, told.variant_point);
-    const enum assign_reason traffic = traffic_reason(experiment, told.traffic_point);
+    const enum assign_reason traffic = traffic_reason(experiment, told.traffic_point, now_us);
     told.is_in_traffic = traffic == ASSIGN_SPLIT;
     if (!told.is_open) {
         told.result.reason = ASSIGN_NOT_RUNNING;

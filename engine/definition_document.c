@@ -629,6 +629,12 @@ static void row_read(struct reading *reading, const struct field_row *row,
         }
         return;
     }
+    if (row->access == FIELD_SHOWN) {
+        if (current == NULL) {
+            field_fault(reading, field, "read_only", "is set by assay; leave it out");
+        }
+        return;
+    }
     if (!reading->is_stored && (is_fixed || row->access == FIELD_OURS)) {
         if (!is_null || current != NULL) {
             repeated_check(reading, row, field, current);
@@ -745,16 +751,21 @@ struct presence document_read(struct reading *reading, const struct field_row *r
     return presence;
 }
 
+static bool is_stored_row(const struct field_row *row)
+{
+    return row->access != FIELD_UNSUPPORTED && row->access != FIELD_SHOWN;
+}
+
 void document_write(struct pack_writer *writer, const struct field_row *rows, uint32_t row_count,
                     const void *object)
 {
     uint32_t stored = 0;
     for (uint32_t i = 0; i < row_count; i++) {
-        stored += rows[i].access != FIELD_UNSUPPORTED ? 1 : 0;
+        stored += is_stored_row(&rows[i]) ? 1 : 0;
     }
     pack_map(writer, stored);
     for (uint32_t i = 0; i < row_count; i++) {
-        if (rows[i].access == FIELD_UNSUPPORTED) {
+        if (!is_stored_row(&rows[i])) {
             continue;
         }
         pack_text_z(writer, rows[i].name);

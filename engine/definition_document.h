@@ -64,6 +64,7 @@ enum field_access {
     FIELD_FIXED,       /* a client's to set once, with the creation */
     FIELD_OURS,        /* shown to clients, who may repeat it as it is */
     FIELD_HIDDEN,      /* only in the stored form */
+    FIELD_SHOWN,       /* made anew for each answer, which a client may repeat; not stored */
     FIELD_UNSUPPORTED, /* known by name, refused unless null, not stored; `note` says what to do */
 };
 
@@ -91,7 +92,7 @@ struct field_row {
 #define FIELD_MEMBER(type, member)                                                                 \
     .offset = (uint32_t)offsetof(type, member), .size = (uint32_t)sizeof(((type *)0)->member)
 
-/* How a member is read, written, and compared with what a client repeats. The value read is never null. */
+/* How a member is read (never from a null), written, and compared with what a client repeats. */
 struct field_kind {
     void (*read)(struct reading *reading, const struct field_row *row, const struct field *field,
                  void *member);
@@ -132,9 +133,8 @@ struct presence document_read(struct reading *reading, const struct field_row *r
 void document_write(struct pack_writer *writer, const struct field_row *rows, uint32_t row_count,
                     const void *object);
 /* The whole stored form, in memory that the caller frees. STATUS_TOO_LARGE beyond `capacity`. */
-MUST_USE enum status document_encode(const struct field_row *rows, uint32_t row_count,
-                                     const void *object, size_t capacity, uint8_t **out_owned,
-                                     size_t *out_size);
+MUST_USE enum status document_encode(const struct field_row *rows, uint32_t row_count, const void *object,
+                                     size_t capacity, uint8_t **out_owned, size_t *out_size);
 /* A client's document as a field, or a fault. */
 bool document_check(struct reading *reading, struct bytes document, struct field *out_document);
 

@@ -197,6 +197,47 @@ static void holdout_write(struct pack_writer *writer, const struct field_row *ro
     pack_double(writer, experiment->holdout_share);
 }
 
+#define RAMP_ROW(member) FIELD_MEMBER(struct ramp_step, member)
+
+static const struct field_row ramp_rows[] = {
+    {.name = "at", .kind = &field_kind_instant, .access = FIELD_GIVEN, .is_required = true, RAMP_ROW(at_us)},
+    {.name = "traffic_allocation", .kind = &field_kind_fraction, .access = FIELD_GIVEN, .is_required = true, RAMP_ROW(traffic_allocation)},
+};
+
+static void ramp_read(struct reading *reading, const struct field_row *row, const struct field *field, void *member)
+{
+    struct experiment *experiment = member;
+    struct field_list list;
+    struct field element;
+    if (!field_list_enter(reading, field, 0, row->most, &list)) {
+        return;
+    }
+    const uint32_t faults = reading->errors->count;
+    struct ramp_step *steps = arena_take_zeroed(reading->arena, sizeof(*steps) * (list.count + 1));
+    if (steps == NULL) {
+        reading->no_memory = true;
+        return;
+    }
+    for (uint32_t i = 0; field_list_next(reading, &list, &element); i++) {
+        (void)document_read(reading, ramp_rows, COUNT_OF(ramp_rows), &element, NULL, &steps[i]);
+    }
+    if (reading->errors->count == faults) {
+        experiment->ramp = steps;
+        experiment->ramp_count = list.count;
+    }
+}
+
+static void ramp_write(struct pack_writer *writer, const struct field_row *row, const void *member)
+{
+    const struct experiment *experiment = member;
+    (void)row;
+    pack_array(writer, experiment->ramp_count);
+    for (uint32_t i = 0; i < experiment->ramp_count; i++) {
+        document_write(writer, ramp_rows, COUNT_OF(ramp_rows), &experiment->ramp[i]);
+    }
+}
+
+static const struct field_kind kind_ramp = {ramp_read, ramp_write, NULL};
 static const struct field_kind kind_holdout = {holdout_read, holdout_write, NULL};
 static const struct field_kind kind_idempotency_key = {idempotency_key_read, idempotency_key_write,
                                                        NULL};
@@ -215,6 +256,7 @@ enum experiment_row {
     ROW_VARIANTS,
     ROW_TARGETING,
     ROW_TRAFFIC,
+    ROW_RAMP,
     ROW_LAYER,
     ROW_LAYER_START,
     ROW_HOLDOUT,
@@ -229,6 +271,8 @@ enum experiment_row {
     ROW_UPDATED_AT,
     ROW_STARTED_AT,
     ROW_ENDED_AT,
+    ROW_EFFECTIVE_STATUS,
+    ROW_EFFECTIVE_TRAFFIC,
     ROW_AUTHOR,
     ROW_IDEMPOTENCY_KEY,
     ROW_IDEMPOTENCY_DIGEST,
@@ -246,6 +290,7 @@ static const struct field_row experiment_rows[] = {
     [ROW_VARIANTS] = {"variants", &field_kind_variants, FIELD_GIVEN, .is_required = true},
     [ROW_TARGETING] = {"targeting", &kind_targeting, FIELD_GIVEN, EXPERIMENT_ROW(targeting)},
     [ROW_TRAFFIC] = {"traffic_allocation", &field_kind_fraction, FIELD_GIVEN, EXPERIMENT_ROW(traffic_allocation)},
+    [ROW_RAMP] = {"ramp", &kind_ramp, FIELD_GIVEN, .most = LIMIT_RAMP_STEPS},
     [ROW_LAYER] = {"layer", &field_kind_name, FIELD_GIVEN, EXPERIMENT_ROW(layer), .least = 1, .most = LIMIT_KEY},
     [ROW_LAYER_START] = {"layer_start", &field_kind_fraction, FIELD_HIDDEN, EXPERIMENT_ROW(layer_start)},
     [ROW_HOLDOUT] = {"holdout", &kind_holdout, FIELD_GIVEN},
@@ -260,6 +305,8 @@ static const struct field_row experiment_rows[] = {
     [ROW_UPDATED_AT] = {"updated_at", &field_kind_instant, FIELD_OURS, .is_required = true, EXPERIMENT_ROW(updated_at_us)},
     [ROW_STARTED_AT] = {"started_at", &field_kind_instant, FIELD_OURS, EXPERIMENT_ROW(started_at_us)},
     [ROW_ENDED_AT] = {"ended_at", &field_kind_instant, FIELD_OURS, EXPERIMENT_ROW(ended_at_us)},
+    [ROW_EFFECTIVE_STATUS] = {"effective_status", NULL, FIELD_SHOWN},
+    [ROW_EFFECTIVE_TRAFFIC] = {"effective_traffic_allocation", NULL, FIELD_SHOWN},
     [ROW_AUTHOR] = {"author", &field_kind_uuid, FIELD_OURS, .is_required = true, EXPERIMENT_ROW(author)},
     [ROW_IDEMPOTENCY_KEY] = {"idempotency_key", &kind_idempotency_key, FIELD_HIDDEN, EXPERIMENT_ROW(idempotency_key), .most = IDEMPOTENCY_KEY_MAX},
     [ROW_IDEMPOTENCY_DIGEST] = {"idempotency_digest", &field_kind_uuid, FIELD_HIDDEN, EXPERIMENT_ROW(idempotency_digest)},
@@ -284,6 +331,32 @@ static void schedule_check(struct reading *reading, const struct experiment *exp
     if (experiment->end_at_us != 0 && experiment->end_at_us <= experiment->start_at_us) {
         field_fault(reading, &end_at, "out_of_range", "must be after start_at");
     }
+}
+
+/* A ramp only ever adds users: who is let in at one time is at every later one. */
+static void ramp_check(struct reading *reading, const struct experiment *experiment)
+{
+    for (uint32_t i = 0; i < experiment->ramp_count; i++) {
+        const struct ramp_step *step = &experiment->ramp[i];
+        const double least = i == 0 ? experiment->traffic_allocation : step[-1].traffic_allocation;
+        if (i > 0 && step->at_us <= step[-1].at_us) {
+            field_error_add(reading->errors, "out_of_range", "must be after the step before", "ramp[%u].at", i);
+        }
+        if (step->traffic_allocation < least) {
+            field_error_add(reading->errors, "out_of_range",
+                            "must not be below the step before, or below traffic_allocation: a ramp only adds users",
+                            "ramp[%u].traffic_allocation", i);
+        }
+    }
+}
+
+double experiment_allocation_at(const struct experiment *experiment, int64_t at_us)
+{
+    double allocation = experiment->traffic_allocation;
+    for (uint32_t i = 0; i < experiment->ramp_count && experiment->ramp[i].at_us <= at_us; i++) {
+        allocation = experiment->ramp[i].traffic_allocation;
+    }
+    return allocation;
 }
 
 /* Documents of before there were generations do not name one. */
@@ -315,6 +388,7 @@ static enum status experiment_load(struct experiment *experiment, struct bytes d
     if (errors.count == 0) {
         variants_settle(&reading, &draft, NULL, NULL, NULL, NULL);
         schedule_check(&reading, &draft.experiment);
+        ramp_check(&reading, &draft.experiment);
         generation_default(&draft.experiment);
     }
     /* The arena moved on in *experiment while the draft was read. */
@@ -467,6 +541,7 @@ enum status experiment_create(struct bytes document, const struct definition_con
         variants_settle(&reading, &draft, NULL, NULL, context, random);
     }
     schedule_check(&reading, experiment);
+    ramp_check(&reading, experiment);
     status_check_new(&reading, experiment);
     enum status status = reading_status(&reading);
     if (status != STATUS_OK) {
@@ -517,10 +592,14 @@ enum status experiment_patch(const struct experiment *current, struct bytes patc
         experiment->holdout = bytes_of(NULL, 0);
         experiment->holdout_share = 0;
     }
+    if (presence_has(presence.null, ROW_RAMP)) {
+        experiment->ramp_count = 0;
+    }
     if (presence_has(presence.set, ROW_VARIANTS)) {
         variants_settle(&reading, &draft, current, variant_users, context, random);
     }
     schedule_check(&reading, experiment);
+    ramp_check(&reading, experiment);
     layer_check(&reading, current, experiment);
     enum status status = reading_status(&reading);
     bool may_move = presence_has(presence.null, ROW_STATUS) ||

@@ -59,6 +59,12 @@ struct variant {
     struct bytes value; /* encoded msgpack; empty where none */
 };
 
+/* From a time on, so much traffic. */
+struct ramp_step {
+    int64_t at_us;
+    double traffic_allocation;
+};
+
 struct experiment {
     struct uuid id;
     struct bytes key;
@@ -70,11 +76,13 @@ struct experiment {
     uint32_t variant_count;
     uint32_t control; /* index of the control */
     struct targeting targeting;
-    double traffic_allocation; /* 0 to 1 */
+    double traffic_allocation; /* 0 to 1; before the first step of the ramp */
+    struct ramp_step *ramp;    /* times and allocations ascend */
+    uint32_t ramp_count;
     struct bytes layer;        /* empty where none */
     struct bytes holdout;      /* group of users that are kept out; empty where none */
     double holdout_share;      /* of that group, 0 to 1 */
-    double layer_start;        /* of its slice of the layer, see layer.h; the slice is as long as traffic_allocation */
+    double layer_start;        /* of its slice of the layer, see layer.h; the slice is as long as the largest allocation */
     uint64_t salt;             /* of its hashes */
     uint32_t generation;       /* from 1: how often users were drawn anew, and 1 */
     uint32_t generation_version; /* that began it: whoever was assigned by an older version is drawn again */
@@ -222,6 +230,9 @@ MUST_USE enum status experiment_finish(const struct experiment *experiment, cons
 /* The stored document. Anything not wholly valid is STATUS_DAMAGED. */
 MUST_USE enum status experiment_decode(struct bytes document, struct experiment **out_experiment);
 void experiment_free(struct experiment *experiment); /* NULL is fine */
+
+/* The share of the traffic that is let in at this time; INT64_MAX: once the whole ramp has been taken. */
+double experiment_allocation_at(const struct experiment *experiment, int64_t at_us);
 
 /* "Homepage CTA Test" -> "homepage-cta-test", cut to LIMIT_KEY; "experiment" where nothing is left. */
 void experiment_slug(struct bytes name, char *out_slug, size_t capacity);

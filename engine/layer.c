@@ -9,6 +9,12 @@ bool layer_is_held(const struct experiment *experiment)
            experiment->status != EXPERIMENT_ARCHIVED;
 }
 
+/* A slice holds the place that a ramp will come to. */
+static double length(const struct experiment *experiment)
+{
+    return experiment_allocation_at(experiment, INT64_MAX);
+}
+
 /* The slice of the catalog's i-th experiment, where it could be in the way of `experiment`. */
 static const struct experiment *neighbour(const struct catalog *catalog, uint32_t i,
                                           const struct experiment *experiment)
@@ -25,13 +31,13 @@ bool layer_fits(const struct catalog *catalog, const struct experiment *experime
         return true;
     }
     const double start = experiment->layer_start;
-    const double end = start + experiment->traffic_allocation;
+    const double end = start + length(experiment);
     if (end > 1 + SLACK) {
         return false;
     }
     for (uint32_t i = 0; i < catalog->experiment_count; i++) {
         const struct experiment *other = neighbour(catalog, i, experiment);
-        if (other != NULL && start + SLACK < other->layer_start + other->traffic_allocation &&
+        if (other != NULL && start + SLACK < other->layer_start + length(other) &&
             other->layer_start + SLACK < end) {
             return false;
         }
@@ -45,10 +51,10 @@ static double gap_end(const struct catalog *catalog, const struct experiment *ex
     double end = 1;
     for (uint32_t i = 0; i < catalog->experiment_count; i++) {
         const struct experiment *other = neighbour(catalog, i, experiment);
-        if (other == NULL || other->traffic_allocation <= 0) {
+        if (other == NULL || length(other) <= 0) {
             continue;
         }
-        const double other_end = other->layer_start + other->traffic_allocation;
+        const double other_end = other->layer_start + length(other);
         if (other_end > start + SLACK && other->layer_start < end) {
             end = other->layer_start;
         }
@@ -68,10 +74,10 @@ enum status layer_place(const struct catalog *catalog, const struct experiment *
         if (i < catalog->experiment_count && before == NULL) {
             continue;
         }
-        const double start = before != NULL ? before->layer_start + before->traffic_allocation : 0;
+        const double start = before != NULL ? before->layer_start + length(before) : 0;
         const double gap = gap_end(catalog, experiment, start) - start;
         largest = gap > largest ? gap : largest;
-        if (gap + SLACK >= experiment->traffic_allocation && start < best) {
+        if (gap + SLACK >= length(experiment) && start < best) {
             best = start;
         }
     }

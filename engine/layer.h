@@ -1,7 +1,7 @@
 /* layer.h: experiments of one layer never share a user: each takes a slice of the layer's space, [0, 1).
  *
  * A user's point in a layer is a hash of the layer's name and the user id, the same for all experiments of the layer. An
- * experiment's slice is [layer_start, layer_start + traffic_allocation); it holds it until it is completed or archived.
+ * experiment's slice is [layer_start, layer_start + its largest allocation): traffic_allocation, or the last of its ramp. It holds it until it is completed or archived.
  * Slices never move: a change of traffic grows or shrinks one at its end. Whoever was assigned in a slice that shrank or
  * was freed keeps their assignment; state.c refuses to enrol them in another running experiment of the layer. Imports
  * (forced assignments) are facts from elsewhere and are taken as they are, layers or not.

@@ -32,6 +32,7 @@
 #define LIMIT_PATTERNS            20u                 /* of them in one targeting tree */
 #define REGEX_MEMORY              (256 * 1024)        /* a compiled one with its cache; larger programs are refused */
 #define LIMIT_EXPERIMENT_METRICS  100u
+#define LIMIT_RAMP_STEPS          50u
 #define LIMIT_CUPED_DAYS          90u
 #define LIMIT_RETENTION_DAYS      365u
 #define LIMIT_WINDOW_HOURS        8760u

@@ -150,6 +150,8 @@ Test(assign, variants_are_those_of_the_published_vectors)
     struct variant variants[10] = {0};
     struct experiment experiment = {0};
     char layer[64];
+    struct ramp_step ramp[2];
+    long long now = NOW_US;
     uint32_t count = 0;
     while (fgets(line, sizeof(line), file) != NULL) {
         unsigned long long salt;
@@ -167,6 +169,17 @@ Test(assign, variants_are_those_of_the_published_vectors)
                              2);
                 experiment.layer = bytes_of_text(layer);
             }
+            const char *ramped = strstr(line, "\"ramp\": ");
+            if (ramped != NULL) {
+                long long at[2];
+                cr_assert_eq(sscanf(ramped, "\"ramp\": [[%lld, %lf], [%lld, %lf]], \"now\": %lld", &at[0],
+                                    &ramp[0].traffic_allocation, &at[1], &ramp[1].traffic_allocation, &now),
+                             5);
+                ramp[0].at_us = at[0];
+                ramp[1].at_us = at[1];
+                experiment.ramp = ramp;
+                experiment.ramp_count = 2;
+            }
             if (strstr(line, "\"holdout\": \"q4\"") != NULL) {
                 experiment.holdout = bytes_of_text("q4");
                 experiment.holdout_share = 0.3;
@@ -177,7 +190,7 @@ Test(assign, variants_are_those_of_the_published_vectors)
             continue;
         }
         struct assign_result result =
-            assign_user(&experiment, bytes_of_text(user_id), no_attributes, NOW_US);
+            assign_user(&experiment, bytes_of_text(user_id), no_attributes, now);
         if (strcmp(variant, "null") == 0) {
             cr_expect_eq(result.reason,
                          experiment.layer.size > 0     ? ASSIGN_LAYER
@@ -191,7 +204,7 @@ Test(assign, variants_are_those_of_the_published_vectors)
         count++;
     }
     fclose(file);
-    cr_expect_eq(count, 400);
+    cr_expect_eq(count, 560);
 }
 
 /* ---- Evenness ---- */

@@ -165,8 +165,17 @@ def holdout_point(holdout, user_id):
     return point(xxh3_64(holdout), b"holdout", user_id)
 
 
-def is_let_in(salt, traffic_allocation, user_id, layer=None, layer_start=0.0, holdout=None, holdout_share=0.0):
+def allocation_at(traffic_allocation, ramp, now):
+    """That of the last step whose time has come."""
+    for at, allocation in ramp:
+        if at <= now:
+            traffic_allocation = allocation
+    return traffic_allocation
+
+
+def is_let_in(salt, traffic_allocation, user_id, layer=None, layer_start=0.0, holdout=None, holdout_share=0.0, ramp=(), now=0):
     """Is the user outside of the holdout group, and in the experiment's share of the traffic, or in its slice of the layer?"""
+    traffic_allocation = allocation_at(traffic_allocation, ramp, now)
     if holdout is not None and holdout_point(holdout.encode(), user_id) * 2.0**-53 < holdout_share:
         return False
     if layer is None:
@@ -211,6 +220,11 @@ EXPERIMENTS = (
     {"salt": 11, "traffic_allocation": 0.7, "layer": "checkout", "layer_start": 0.3, "weights": [0.25, 0.75]},
     {"salt": 12, "traffic_allocation": 0.5, "layer": "\u00dcbersicht", "layer_start": 0.5, "weights": [0.5, 0.5]},
     {"salt": 13, "traffic_allocation": 1.0, "holdout": "q4", "holdout_share": 0.3, "weights": [0.5, 0.5]},
+    {"salt": 14, "traffic_allocation": 0.1, "ramp": [[1000, 0.3], [2000, 0.8]], "now": 999, "weights": [0.5, 0.5]},
+    {"salt": 14, "traffic_allocation": 0.1, "ramp": [[1000, 0.3], [2000, 0.8]], "now": 1000, "weights": [0.5, 0.5]},
+    {"salt": 14, "traffic_allocation": 0.1, "ramp": [[1000, 0.3], [2000, 0.8]], "now": 3000, "weights": [0.5, 0.5]},
+    {"salt": 15, "traffic_allocation": 0.1, "layer": "checkout", "layer_start": 0.5, "ramp": [[1000, 0.3], [2000, 0.5]],
+     "now": 1999, "weights": [0.5, 0.5]},
 )
 
 HOLDOUTS = ("q4", "\u00dcbersicht", "h" * 100)
