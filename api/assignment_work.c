@@ -16,6 +16,13 @@ static const struct experiment *experiment_at(const struct call *call, uint32_t 
 
 const struct variant *assignment_variant(struct call *call, const struct entry *entry)
 {
+    if (entry->is_override) {
+        const uint32_t variant = catalog_find_override(call->catalog, entry->experiment, entry->user_id);
+        return variant != CATALOG_NONE ? &experiment_at(call, entry->experiment)->variants[variant] : NULL;
+    }
+    if (entry->reason != NULL) {
+        return NULL;
+    }
     if (entry->stored.variant >= experiment_at(call, entry->experiment)->variant_count) {
         call_refresh_catalog(call);
     }
@@ -37,6 +44,12 @@ static void entry_decide(struct call *call, struct entry *entry)
     const struct experiment *experiment = experiment_at(call, entry->experiment);
     entry->record = NO_RECORD;
     entry->reason = NULL;
+    entry->is_override = entry->forced_variant == ENTRY_NO_VARIANT &&
+                         catalog_find_override(call->catalog, entry->experiment, entry->user_id) != CATALOG_NONE;
+    if (entry->is_override) {
+        entry->reason = assign_reason_name(ASSIGN_OVERRIDE);
+        return;
+    }
     if (find_stored(call, entry)) {
         return;
     }
@@ -198,24 +211,25 @@ struct assignment_work *assignment_work_make(struct call *call, uint32_t count)
     return work;
 }
 
-static bool is_running(const struct call *call, uint32_t index)
+static bool is_answered(const struct call *call, uint32_t index, struct bytes user_id)
 {
-    return experiment_at(call, index)->status == EXPERIMENT_RUNNING;
+    return experiment_at(call, index)->status == EXPERIMENT_RUNNING ||
+           catalog_find_override(call->catalog, index, user_id) != CATALOG_NONE;
 }
 
 struct assignment_work *assignment_work_everywhere(struct call *call, const struct entry *asked)
 {
-    uint32_t running = 0;
+    uint32_t answered = 0;
     for (uint32_t i = 0; i < call->catalog->experiment_count; i++) {
-        running += is_running(call, i);
+        answered += is_answered(call, i, asked->user_id) ? 1 : 0;
     }
-    struct assignment_work *work = assignment_work_make(call, running);
+    struct assignment_work *work = assignment_work_make(call, answered);
     if (work == NULL) {
         return NULL;
     }
     uint32_t filled = 0;
     for (uint32_t i = 0; i < call->catalog->experiment_count; i++) {
-        if (is_running(call, i)) {
+        if (is_answered(call, i, asked->user_id)) {
             work->entries[filled] = *asked;
             work->entries[filled++].experiment = i;
         }

@@ -4,7 +4,8 @@
  * memory. The others are decided by assign_user(), written as one frame, and answered from what is stored once that is
  * applied: where two requests raced, both get the first one's answer.
  *
- * Whoever asks fills the entries (entry.h) and `reply`, which then finds in each entry either `stored` or a `reason`.
+ * Whoever asks fills the entries (entry.h) and `reply`, which then finds in each entry either `stored` or a `reason`; an
+ * override has a reason and yet a variant.
  * Functions that return NULL have replied.
  */
 #ifndef ASSAY_API_ASSIGNMENT_WORK_H
@@ -25,13 +26,13 @@ struct assignment_work {
 
 /* With `count` empty entries. */
 struct assignment_work *assignment_work_make(struct call *call, uint32_t count);
-/* With one entry, which is `asked`, for each running experiment. */
+/* With one entry, which is `asked`, for each experiment that runs, or shows the user something by an override. */
 struct assignment_work *assignment_work_everywhere(struct call *call, const struct entry *asked);
 /* Ends with work->reply(), now or later, or with the reply that fits a failure. */
 void assignment_work_run(struct call *call, struct assignment_work *work);
 
 /* The definition of an answered entry's variant: of a newer catalog than the call's where it was added meanwhile, so
- * nothing that was borrowed from call->catalog outlives this. */
+ * nothing that was borrowed from call->catalog outlives this. NULL where there is none. */
 const struct variant *assignment_variant(struct call *call, const struct entry *entry);
 
 #endif

@@ -108,7 +108,7 @@ static enum content_type content_type_parse(struct bytes header)
 
 static bool has_body(const struct call *call)
 {
-    return call->method == HTTP_POST || call->method == HTTP_PATCH;
+    return call->method == HTTP_POST || call->method == HTTP_PUT || call->method == HTTP_PATCH;
 }
 
 static bool media_type_check(struct call *call, const struct call_input *input)

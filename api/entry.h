@@ -23,6 +23,7 @@ struct entry {
     uint32_t variant;   /* to be written */
     uint32_t record;    /* its number in the frame */
     bool is_new;
+    bool is_override; /* with a reason, and a variant that is stored nowhere */
     struct assignment_view stored;
 };
 

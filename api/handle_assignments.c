@@ -22,8 +22,9 @@ static bool is_conflict(const struct entry *entry)
     return entry->reason == NULL && (other_variant || other_time);
 }
 
-static void write_stored(struct json_writer *writer, const struct variant *variant,
-                         const struct assignment_view *stored)
+/* What is stored nowhere has no time; the version is the one that it is of. */
+static void write_given(struct json_writer *writer, const struct variant *variant, const struct assignment_view *stored,
+                        const struct experiment *experiment)
 {
     json_key(writer, "variant");
     json_text_bytes(writer, variant->name);
@@ -36,9 +37,13 @@ static void write_stored(struct json_writer *writer, const struct variant *varia
     json_key(writer, "is_control");
     json_bool(writer, variant->is_control);
     json_key(writer, "assigned_at");
-    json_time(writer, stored->assigned_at_us);
+    if (stored != NULL) {
+        json_time(writer, stored->assigned_at_us);
+    } else {
+        json_null(writer);
+    }
     json_key(writer, "experiment_version");
-    json_uint(writer, stored->experiment_version);
+    json_uint(writer, stored != NULL ? stored->experiment_version : experiment->version);
 }
 
 static void write_none(struct json_writer *writer, const struct experiment *experiment)
@@ -58,7 +63,7 @@ static void write_none(struct json_writer *writer, const struct experiment *expe
 
 static void write_answer(struct json_writer *writer, struct call *call, const struct entry *entry)
 {
-    const struct variant *variant = entry->reason == NULL ? assignment_variant(call, entry) : NULL;
+    const struct variant *variant = assignment_variant(call, entry);
     const struct experiment *experiment = experiment_at(call, entry->experiment);
     json_begin_object(writer);
     json_key(writer, "experiment_id");
@@ -68,7 +73,7 @@ static void write_answer(struct json_writer *writer, struct call *call, const st
     json_key(writer, "user_id");
     json_text_bytes(writer, entry->user_id);
     if (variant != NULL) {
-        write_stored(writer, variant, &entry->stored);
+        write_given(writer, variant, entry->is_override ? NULL : &entry->stored, experiment);
     } else {
         write_none(writer, experiment);
     }

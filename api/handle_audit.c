@@ -79,9 +79,27 @@ static enum status read_token(struct arena *arena, const struct definition *defi
     return is_taken ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
-static enum status read_entry(struct arena *arena, const struct record *record, struct definition *definition,
+static enum status read_overrides(struct arena *arena, const struct catalog *catalog, const struct definition *definition,
+                                  struct audit_entry *entry)
+{
+    struct overrides *overrides = NULL;
+    const enum status status = overrides_decode(definition->document, &overrides);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const uint32_t experiment = catalog_find_experiment(catalog, &definition->id);
+    assert(experiment != CATALOG_NONE); /* it was applied after the experiment */
+    entry->kind = "overrides";
+    entry->at_us = overrides->updated_at_us;
+    overrides_free(overrides);
+    const bool is_taken = take_name(arena, catalog->experiments[experiment]->current->key, entry);
+    return is_taken ? STATUS_OK : STATUS_NO_MEMORY;
+}
+
+static enum status read_entry(struct call *call, const struct record *record, struct definition *definition,
                               struct audit_entry *entry)
 {
+    struct arena *arena = &call->arena;
     const enum status status = definition_decode(record, definition);
     if (status != STATUS_OK) {
         return status;
@@ -89,6 +107,9 @@ static enum status read_entry(struct arena *arena, const struct record *record, 
     entry->action = definition->version == 1 ? "created" : "changed";
     if (record->kind == RECORD_EXPERIMENT) {
         return read_experiment(arena, definition, entry);
+    }
+    if (record->kind == RECORD_OVERRIDES) {
+        return read_overrides(arena, call->catalog, definition, entry);
     }
     return record->kind == RECORD_METRIC ? read_metric(arena, definition, entry) : read_token(arena, definition, entry);
 }
@@ -124,6 +145,7 @@ static void write_entry(struct json_writer *writer, const struct record *record,
 static void audit_done(struct call *call)
 {
     const struct audit_work *work = call->handler_data;
+    call_refresh_catalog(call);
     const bool has_more = work->count > work->page.limit;
     const uint32_t shown = has_more ? work->page.limit : work->count;
     struct json_writer writer = json_writer_in(&call->arena);
@@ -133,7 +155,7 @@ static void audit_done(struct call *call)
     for (uint32_t i = 0; i < shown; i++) {
         struct definition definition;
         struct audit_entry entry = {0};
-        const enum status status = read_entry(&call->arena, &work->records[i], &definition, &entry);
+        const enum status status = read_entry(call, &work->records[i], &definition, &entry);
         if (status != STATUS_OK) {
             call_reply_engine_status(call, status);
             return;

@@ -34,7 +34,7 @@ static const struct query_row queries[] = {
 };
 
 static const char *const method_names[] = {
-    [HTTP_GET] = "get", [HTTP_POST] = "post", [HTTP_PATCH] = "patch", [HTTP_DELETE] = "delete"};
+    [HTTP_GET] = "get", [HTTP_POST] = "post", [HTTP_PUT] = "put", [HTTP_PATCH] = "patch", [HTTP_DELETE] = "delete"};
 
 static void write_pair(struct json_writer *writer, const char *key, const char *text)
 {
@@ -161,7 +161,7 @@ static void write_operation(struct json_writer *writer, const struct route *rout
     json_text_bytes(writer, tag_of(route));
     json_end_array(writer);
     write_parameters(writer, route);
-    if (route->method == HTTP_POST || route->method == HTTP_PATCH) {
+    if (route->method == HTTP_POST || route->method == HTTP_PUT || route->method == HTTP_PATCH) {
         json_key(writer, "requestBody");
         json_begin_object(writer);
         write_content(writer, "application/json", NULL);
@@ -277,7 +277,7 @@ static const char page_tail[] = "</main></body></html>";
 static size_t page_route(char *out_text, size_t size, const struct route *route)
 {
     static const char *const verbs[] = {
-        [HTTP_GET] = "GET", [HTTP_POST] = "POST", [HTTP_PATCH] = "PATCH", [HTTP_DELETE] = "DELETE"};
+        [HTTP_GET] = "GET", [HTTP_POST] = "POST", [HTTP_PUT] = "PUT", [HTTP_PATCH] = "PATCH", [HTTP_DELETE] = "DELETE"};
     const int written =
         snprintf(out_text, size, "<article><p><b>%s</b> <code>%s</code></p><p>%s <small>%s%s</small></p></article>",
                  verbs[route->method], route->pattern, route->summary, route->is_public ? "Public." : "Scope: ",

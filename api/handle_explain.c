@@ -18,6 +18,7 @@ struct question {
     uint32_t index; /* of the experiment */
     const struct entry *entry;
     struct assign_explanation told;
+    bool is_overridden;
     const struct experiment
         *taken_by; /* an experiment of the layer that has the user; NULL where none */
 };
@@ -126,6 +127,8 @@ static const char *why(const struct question *question)
     case ASSIGN_SPLIT:
         return arena_format(&question->call->arena,
                             "the variant point, %.9g, falls to this variant", told->variant_point);
+    case ASSIGN_OVERRIDE:
+        return "an override shows the user this variant";
     case ASSIGN_FORCED:
         break;
     }
@@ -367,7 +370,7 @@ static void write_variant(struct json_writer *writer, const struct variant *vari
 static void write_decision(struct json_writer *writer, const struct question *question)
 {
     const struct assign_result *result = &question->told.result;
-    const bool is_in = result->reason == ASSIGN_SPLIT;
+    const bool is_in = result->reason == ASSIGN_SPLIT || result->reason == ASSIGN_OVERRIDE;
     write_variant(writer, is_in ? &question->experiment->variants[result->variant] : NULL);
     json_key(writer, "reason");
     json_text(writer, assign_reason_name(result->reason));
@@ -433,6 +436,29 @@ static void write_past(struct json_writer *writer, const struct question *questi
     json_end_array(writer);
 }
 
+/* An override goes before every question, and before the record. */
+static void override_settle(struct question *question)
+{
+    const uint32_t variant =
+        catalog_find_override(question->call->catalog, question->index, question->entry->user_id);
+    question->is_overridden = variant != CATALOG_NONE;
+    if (question->is_overridden) {
+        question->told.result = (struct assign_result){ASSIGN_OVERRIDE, variant};
+    }
+}
+
+static void write_override(struct json_writer *writer, const struct question *question)
+{
+    json_key(writer, "override");
+    if (!question->is_overridden) {
+        json_null(writer);
+        return;
+    }
+    json_begin_object(writer);
+    write_variant(writer, &question->experiment->variants[question->told.result.variant]);
+    json_end_object(writer);
+}
+
 /* The handlers. */
 
 void handle_explain_get(struct call *call)
@@ -451,11 +477,13 @@ void handle_explain_get(struct call *call)
     assign_explain(question.experiment, entry.user_id, entry.attributes, call->received_at_us,
                    false, &question.told);
     layer_settle(&question);
+    override_settle(&question);
     struct json_writer writer = json_writer_in(&call->arena);
     json_begin_object(&writer);
     write_head(&writer, question.experiment);
     json_key(&writer, "user_id");
     json_text_bytes(&writer, entry.user_id);
+    write_override(&writer, &question);
     write_running(&writer, &question);
     write_holdout(&writer, &question);
     write_targeting(&writer, &question);
@@ -472,12 +500,13 @@ void handle_explain_get(struct call *call)
     call_reply_json(call, 200, &writer);
 }
 
-static void write_evaluation(struct json_writer *writer, struct call *call,
-                             const struct experiment *experiment, const struct entry *entry)
+static void write_evaluation(struct json_writer *writer, struct call *call, uint32_t index, const struct entry *entry)
 {
-    struct question question = {.call = call, .experiment = experiment, .entry = entry};
+    const struct experiment *experiment = call->catalog->experiments[index]->current;
+    struct question question = {.call = call, .experiment = experiment, .index = index, .entry = entry};
     assign_explain(experiment, entry->user_id, entry->attributes, call->received_at_us, true,
                    &question.told);
+    override_settle(&question);
     json_begin_object(writer);
     json_key(writer, "user_id");
     json_text_bytes(writer, entry->user_id);
@@ -485,16 +514,15 @@ static void write_evaluation(struct json_writer *writer, struct call *call,
     json_end_object(writer);
 }
 
-static void reply_evaluations(struct call *call, const struct experiment *experiment,
-                              const struct entry *entries, uint32_t count)
+static void reply_evaluations(struct call *call, uint32_t index, const struct entry *entries, uint32_t count)
 {
     struct json_writer writer = json_writer_in(&call->arena);
     json_begin_object(&writer);
-    write_head(&writer, experiment);
+    write_head(&writer, call->catalog->experiments[index]->current);
     json_key(&writer, "evaluations");
     json_begin_array(&writer);
     for (uint32_t i = 0; i < count; i++) {
-        write_evaluation(&writer, call, experiment, &entries[i]);
+        write_evaluation(&writer, call, index, &entries[i]);
     }
     json_end_array(&writer);
     json_end_object(&writer);
@@ -525,6 +553,6 @@ void handle_evaluate_post(struct call *call)
     struct entry_reading reading = {.call = call, .experiment = experiment, .errors = &errors};
     entry_read_users(&cursor, &reading, entries, count, ENTRY_TEST);
     if (entry_check(call, &errors)) {
-        reply_evaluations(call, experiment, entries, count);
+        reply_evaluations(call, index, entries, count);
     }
 }

@@ -199,6 +199,9 @@ static bool read_body(struct call *call, struct entry *out_entry)
  * value over, and a variant once given stays. */
 static const char *variant_reason(const struct experiment *experiment, const struct entry *entry)
 {
+    if (entry->is_override) {
+        return "TARGETING_MATCH"; /* of this very user */
+    }
     if (entry->stored.forced || experiment->status != EXPERIMENT_RUNNING) {
         return "STATIC"; /* what the record says */
     }
@@ -224,8 +227,8 @@ static bool has_value(const struct variant *variant)
 static void write_flag(struct json_writer *writer, struct call *call, const struct entry *entry,
                        struct bytes key)
 {
-    const bool is_in = entry->reason == NULL;
-    const struct variant *variant = is_in ? assignment_variant(call, entry) : NULL;
+    const struct variant *variant = assignment_variant(call, entry);
+    const bool is_in = variant != NULL;
     const struct experiment *experiment = call->catalog->experiments[entry->experiment]->current;
     json_begin_object(writer);
     json_key(writer, "key");

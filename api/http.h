@@ -25,6 +25,7 @@ enum http_method {
     HTTP_POST = 2,
     HTTP_PATCH = 4,
     HTTP_DELETE = 8,
+    HTTP_PUT = 16,
 };
 
 #define HTTP_PATH_PARAMETERS 2

@@ -16,6 +16,7 @@ static const char *const reason_names[] = {
     [ASSIGN_LAYER] = "layer",
     [ASSIGN_NOT_RUNNING] = "not_running",
     [ASSIGN_HOLDOUT] = "holdout",
+    [ASSIGN_OVERRIDE] = "override",
 };
 
 const char *assign_reason_name(enum assign_reason reason)

@@ -16,6 +16,7 @@ enum assign_reason {
     ASSIGN_NOT_IN_TRAFFIC,
     ASSIGN_LAYER, /* the user's point is in another slice of the layer */
     ASSIGN_NOT_RUNNING,
+    ASSIGN_OVERRIDE, /* shown to a tester, see catalog_find_override(); assign_user() does not say it */
     ASSIGN_HOLDOUT, /* the user is in the group that is kept out */
 };
 

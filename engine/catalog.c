@@ -42,6 +42,7 @@ struct catalog_index {
 struct family_item {
     struct family_item *next;
     struct experiment *experiment;
+    struct overrides *overrides;
     struct metric *metric;
     struct token *token;
     struct catalog_experiment experiment_node;
@@ -216,6 +217,20 @@ struct version_range catalog_current_versions(const struct catalog *catalog, uin
     return (struct version_range){catalog->experiments[experiment]->current->generation_version, UINT32_MAX};
 }
 
+uint32_t catalog_find_override(const struct catalog *catalog, uint32_t experiment, struct bytes user_id)
+{
+    const struct experiment *current = catalog->experiments[experiment]->current;
+    const struct override *found = current->status != EXPERIMENT_ARCHIVED
+                                       ? overrides_find(catalog->experiments[experiment]->overrides, user_id)
+                                       : NULL;
+    for (uint32_t i = 0; found != NULL && i < current->variant_count; i++) {
+        if (uuid_equal(&current->variants[i].id, &found->variant_id)) {
+            return i;
+        }
+    }
+    return CATALOG_NONE; /* a draft's variant may be gone */
+}
+
 uint32_t catalog_metrics_of_event(const struct catalog *catalog, struct bytes event_type, const uint32_t **out_metrics)
 {
     const struct index_entry *entry = index_find(catalog, INDEX_EVENT_TYPE, event_type);
@@ -237,6 +252,7 @@ static void family_unref(struct catalog_family *family)
         struct family_item *item = family->items;
         family->items = item->next;
         experiment_free(item->experiment);
+        overrides_free(item->overrides);
         metric_free(item->metric);
         token_free(item->token);
         free(item);
@@ -358,8 +374,25 @@ struct catalog *catalog_with_experiment(const struct catalog *base, struct exper
     if (at == CATALOG_NONE) {
         at = full->catalog.experiment_count++;
     }
-    item->experiment_node = (struct catalog_experiment){experiment, full->catalog.experiments[at]};
+    const struct catalog_experiment *before = full->catalog.experiments[at];
+    item->experiment_node =
+        (struct catalog_experiment){experiment, before, before != NULL ? before->overrides : NULL};
     full->catalog.experiments[at] = &item->experiment_node;
+    return catalog_seal(full);
+}
+
+struct catalog *catalog_with_overrides(const struct catalog *base, uint32_t experiment, struct overrides *overrides)
+{
+    struct catalog_full *full = catalog_copy(base);
+    struct family_item *item = full != NULL ? family_add(full->family) : NULL;
+    if (item == NULL) {
+        catalog_free(full);
+        return NULL;
+    }
+    item->overrides = overrides;
+    item->experiment_node = *full->catalog.experiments[experiment];
+    item->experiment_node.overrides = overrides;
+    full->catalog.experiments[experiment] = &item->experiment_node;
     return catalog_seal(full);
 }
 

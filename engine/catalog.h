@@ -20,6 +20,7 @@
 struct catalog_experiment {
     const struct experiment *current;
     const struct catalog_experiment *previous; /* the version before; NULL at version 1 */
+    const struct overrides *overrides;         /* NULL where there never were any */
 };
 
 /* Versions of an experiment, both included. */
@@ -66,6 +67,9 @@ struct version_range catalog_generation_versions(const struct catalog_experiment
 /* Those of the newest generation. */
 struct version_range catalog_current_versions(const struct catalog *catalog, uint32_t experiment);
 
+/* The variant that an override gives the user, or CATALOG_NONE. Of archived experiments none does. */
+uint32_t catalog_find_override(const struct catalog *catalog, uint32_t experiment, struct bytes user_id);
+
 /* Metrics that an event type feeds, archived ones too: they go on being counted, so that old results stay what they were.
  * `*out_metrics` is borrowed from the catalog. */
 uint32_t catalog_metrics_of_event(const struct catalog *catalog, struct bytes event_type, const uint32_t **out_metrics);
@@ -73,6 +77,8 @@ uint32_t catalog_metrics_of_event(const struct catalog *catalog, struct bytes ev
 /* For state.c: builds the successor of `base` (NULL: an empty one) with one definition replaced or appended. Ownership of
  * the definition moves to the catalogs. NULL when memory is out. Version chains are freed with the last catalog. */
 struct catalog *catalog_with_experiment(const struct catalog *base, struct experiment *experiment);
+/* The experiment is one of base. */
+struct catalog *catalog_with_overrides(const struct catalog *base, uint32_t experiment, struct overrides *overrides);
 struct catalog *catalog_with_metric(const struct catalog *base, struct metric *metric);
 struct catalog *catalog_with_token(const struct catalog *base, struct token *token);
 struct catalog *catalog_empty(void);

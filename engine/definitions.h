@@ -102,6 +102,24 @@ struct experiment {
     struct arena arena;
 };
 
+/* What testers are shown, whatever the rest of the definition says: variants by user. */
+struct override {
+    struct bytes user_id;
+    struct uuid variant_id;
+};
+
+/* All overrides of one experiment: a definition beside the experiment's, with versions of its own. */
+struct overrides {
+    struct uuid experiment_id;
+    uint32_t version;
+    struct override *items; /* by user id */
+    uint32_t count;
+    int64_t updated_at_us;
+    struct uuid author;
+    struct bytes document;
+    struct arena arena;
+};
+
 enum metric_type {
     METRIC_PROPORTION,
     METRIC_MEAN,
@@ -236,6 +254,16 @@ double experiment_allocation_at(const struct experiment *experiment, int64_t at_
 
 /* "Homepage CTA Test" -> "homepage-cta-test", cut to LIMIT_KEY; "experiment" where nothing is left. */
 void experiment_slug(struct bytes name, char *out_slug, size_t capacity);
+
+/* The next version with this variant for the user, or none where variant_id is NULL. current: NULL where there are none.
+ * context->id is the experiment's. STATUS_TOO_LARGE where there are LIMIT_OVERRIDES. */
+MUST_USE enum status overrides_change(const struct overrides *current, const struct definition_context *context,
+                                      struct bytes user_id, const struct uuid *variant_id,
+                                      struct overrides **out_overrides);
+MUST_USE enum status overrides_decode(struct bytes document, struct overrides **out_overrides);
+void overrides_free(struct overrides *overrides); /* NULL is fine */
+/* The user's, or NULL. overrides: NULL where there are none. */
+const struct override *overrides_find(const struct overrides *overrides, struct bytes user_id);
 
 MUST_USE enum status metric_create(struct bytes document, const struct definition_context *context,
                                    struct field_errors *errors, struct metric **out_metric);

@@ -369,6 +369,7 @@ static enum status segment_footer_add_record(struct segment_footer *footer,
     case RECORD_EXPERIMENT:
     case RECORD_METRIC:
     case RECORD_TOKEN:
+    case RECORD_OVERRIDES:
         footer->others++;
         return STATUS_OK;
     }
@@ -465,6 +466,7 @@ static const struct record_kind_row record_kinds[] = {
     [RECORD_EXPERIMENT] = {"experiment", 1, definition_fields},
     [RECORD_METRIC] = {"metric",     1, definition_fields},
     [RECORD_TOKEN] = {"token",      1, definition_fields},
+    [RECORD_OVERRIDES] = {"overrides",  1, definition_fields},
 };
 
 static_assert(COUNT_OF(record_kinds) == RECORD_KIND_END, "every kind has a row");
@@ -766,7 +768,7 @@ enum status assignment_decode(const struct record *record, struct assignment *ou
 
 static bool is_definition(enum record_kind kind)
 {
-    return kind == RECORD_EXPERIMENT || kind == RECORD_METRIC || kind == RECORD_TOKEN;
+    return kind == RECORD_EXPERIMENT || kind == RECORD_METRIC || kind == RECORD_TOKEN || kind == RECORD_OVERRIDES;
 }
 
 static bool definition_valid(const struct definition *definition)

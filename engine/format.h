@@ -123,9 +123,10 @@ enum record_kind {
     RECORD_EXPERIMENT = 3,
     RECORD_METRIC = 4,
     RECORD_TOKEN = 5,
+    RECORD_OVERRIDES = 6,
 };
 
-#define RECORD_KIND_END 6 /* one past the last */
+#define RECORD_KIND_END 7 /* one past the last */
 
 /* One row a kind: what dump, verify and docs/format.md say of it. */
 struct record_kind_row {
@@ -175,9 +176,9 @@ struct assignment {
     struct bytes attributes; /* an encoded msgpack map; empty where none were given */
 };
 
-/* A definition of an experiment, metric or token: the whole new version, as a document. */
+/* A definition of an experiment, metric or token, or the overrides of an experiment: the whole new version, as a document. */
 struct definition {
-    struct uuid id;
+    struct uuid id;        /* of overrides the experiment's */
     uint32_t version;      /* 1, 2, ...: each exactly one above the last, or the record has no effect */
     struct uuid author;    /* token id; all zero for assay itself */
     struct bytes document; /* an encoded msgpack map; shapes in definitions.h */

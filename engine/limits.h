@@ -33,6 +33,7 @@
 #define REGEX_MEMORY              (256 * 1024)        /* a compiled one with its cache; larger programs are refused */
 #define LIMIT_EXPERIMENT_METRICS  100u
 #define LIMIT_RAMP_STEPS          50u
+#define LIMIT_OVERRIDES           200u                /* of one experiment */
 #define LIMIT_CUPED_DAYS          90u
 #define LIMIT_RETENTION_DAYS      365u
 #define LIMIT_WINDOW_HOURS        8760u
@@ -85,6 +86,7 @@ static_assert(LIMIT_RECORD <= LIMIT_FRAME, "a record must fit one frame");
 static_assert(LOG_BLOCK_SIZE % LOG_BLOCK_ALIGN == 0, "blocks are aligned");
 static_assert(LOG_BLOCK_SIZE * 2ull <= LOG_SEGMENT_SIZE, "a fresh segment must take the largest block");
 static_assert(LIMIT_DEFINITION < LIMIT_RECORD, "a definition must fit one record");
+static_assert(LIMIT_OVERRIDES * (LIMIT_USER_ID + 64) < LIMIT_DEFINITION, "overrides are one definition");
 static_assert(LIMIT_METRIC_FILTERS <= LIMIT_PATTERNS, "a metric has no more patterns than a tree");
 static_assert(LIMIT_METRIC_VALUE <= INT64_MAX / METRIC_UNIT, "a value in millionths must fit 64 bits");
 

@@ -287,6 +287,29 @@ static enum status apply_token(struct state *state, const struct definition *def
     return STATUS_OK;
 }
 
+static enum status apply_overrides(struct state *state, const struct definition *definition, bool *out_applied)
+{
+    struct overrides *overrides = NULL;
+    const enum status status = overrides_decode(definition->document, &overrides);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const uint32_t at = catalog_find_experiment(state->catalog, &definition->id);
+    const struct overrides *current = at != CATALOG_NONE ? state->catalog->experiments[at]->overrides : NULL;
+    if (at == CATALOG_NONE || definition->version != (current != NULL ? current->version : 0) + 1) {
+        overrides_free(overrides);
+        *out_applied = false;
+        return STATUS_OK;
+    }
+    struct catalog *catalog = catalog_with_overrides(state->catalog, at, overrides);
+    if (catalog == NULL) {
+        return STATUS_NO_MEMORY;
+    }
+    catalog_publish(state, catalog);
+    *out_applied = true;
+    return STATUS_OK;
+}
+
 enum status state_apply_definition(struct state *state, const struct record *record, bool past, bool *out_applied)
 {
     struct definition definition;
@@ -298,6 +321,8 @@ enum status state_apply_definition(struct state *state, const struct record *rec
         status = apply_experiment(state, &definition, out_applied);
     } else if (record->kind == RECORD_METRIC) {
         status = apply_metric(state, &definition, record->lsn, past, out_applied);
+    } else if (record->kind == RECORD_OVERRIDES) {
+        status = apply_overrides(state, &definition, out_applied);
     } else {
         status = apply_token(state, &definition, out_applied);
     }
@@ -648,6 +673,7 @@ enum status state_apply(struct state *state, const struct record *records, size_
         case RECORD_EXPERIMENT:
         case RECORD_METRIC:
         case RECORD_TOKEN:
+        case RECORD_OVERRIDES:
             status = apply_definition_record(state, record, &outcome);
             break;
         }

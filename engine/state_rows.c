@@ -615,7 +615,8 @@ static enum status definition_import(struct state *state, struct bytes key, stru
     const uint32_t kind = read_u32(&cursor);
     record.version = (uint8_t)read_u32(&cursor);
     pack_read_bin(&cursor, &record.payload);
-    const bool known = kind == RECORD_EXPERIMENT || kind == RECORD_METRIC || kind == RECORD_TOKEN;
+    const bool known = kind == RECORD_EXPERIMENT || kind == RECORD_METRIC || kind == RECORD_TOKEN ||
+                       kind == RECORD_OVERRIDES;
     if (cursor_end(&cursor) != STATUS_OK || record.lsn == 0 || !known) {
         return STATUS_DAMAGED;
     }

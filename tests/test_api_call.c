@@ -206,6 +206,7 @@ Test(api_call, no_route_but_the_public_ones_answers_without_a_token)
         const char *method = routes[i].method == HTTP_GET     ? "GET"
                              : routes[i].method == HTTP_POST  ? "POST"
                              : routes[i].method == HTTP_PATCH ? "PATCH"
+                             : routes[i].method == HTTP_PUT   ? "PUT"
                                                               : "DELETE";
         if (routes[i].is_public) {
             continue;

@@ -383,7 +383,7 @@ Test(tidy, documents_name_every_route)
     static const struct {
         enum http_method method;
         const char *name;
-    } methods[] = {{HTTP_GET, "GET"}, {HTTP_POST, "POST"}, {HTTP_PATCH, "PATCH"}, {HTTP_DELETE, "DELETE"}};
+    } methods[] = {{HTTP_GET, "GET"}, {HTTP_POST, "POST"}, {HTTP_PATCH, "PATCH"}, {HTTP_PUT, "PUT"}, {HTTP_DELETE, "DELETE"}};
     for (size_t i = 0; i < route_count; i++) {
         char line[PATH_SIZE] = "";
         for (size_t j = 0; j < COUNT_OF(methods); j++) {

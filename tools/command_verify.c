@@ -70,6 +70,7 @@ static enum status record_check(const struct record *record)
     case RECORD_EXPERIMENT:
     case RECORD_METRIC:
     case RECORD_TOKEN:
+    case RECORD_OVERRIDES:
         status = definition_decode(record, &definition);
         break;
     }

@@ -354,7 +354,7 @@ REQUESTS = [
     ("POST", E, experiment(variants=[{"name": f"v{i}", "value": "x" * 16000} for i in range(20)]), 422, None),
 ]
 
-WRITES = ("POST", "PATCH", "DELETE")
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
 
 @pytest.fixture(scope="module")
@@ -465,7 +465,7 @@ def test_token_matrix(server):
     everything_else = {scope: server.make_token(*(set(SCOPES.values()) - {scope, "admin"}))["token"] for scope in SCOPES.values()}
     before = position(server)
     for method, path, scope in routes():
-        body = b"" if method in ("POST", "PATCH") else None
+        body = b"" if method in ("POST", "PUT", "PATCH") else None
         target = concrete(path)
         if scope is None:
             assert server.request(method, target, body, token=None).status == 200, path

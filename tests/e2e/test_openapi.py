@@ -3,7 +3,7 @@ import re
 
 from conftest import ROOT
 
-VERBS = ("get", "post", "patch", "delete")
+VERBS = ("get", "post", "put", "patch", "delete")
 
 
 def described(server):
@@ -40,7 +40,7 @@ def test_shape(server):
         in_path = [p["name"] for p in operation["parameters"] if p["in"] == "path"]
         assert in_path == re.findall(r"\{(\w+)\}", path)
         assert all(p["required"] for p in operation["parameters"] if p["in"] == "path")
-        assert ("requestBody" in operation) == (verb in ("post", "patch"))
+        assert ("requestBody" in operation) == (verb in ("post", "put", "patch"))
         for requirement in operation["security"]:
             assert requirement.keys() <= document["components"]["securitySchemes"].keys()
 
