@@ -8,26 +8,12 @@
 enum status rollup_init(struct rollup *rollup)
 {
     memset(rollup, 0, sizeof(*rollup));
-    enum status status = pool_init(&rollup->vectors, sizeof(struct vector));
-    if (status == STATUS_OK) {
-        status = pool_init(&rollup->boundaries, sizeof(struct boundary));
-    }
-    for (uint32_t class = 1; class < VECTOR_CLASSES && status == STATUS_OK; class++) {
-        status = pool_init(&rollup->days[class], sizeof(struct vector_day) << class);
-    }
-    if (status != STATUS_OK) {
-        rollup_deinit(rollup);
-    }
-    return status;
+    return vectors_init(&rollup->vectors);
 }
 
 void rollup_deinit(struct rollup *rollup)
 {
-    pool_deinit(&rollup->vectors);
-    pool_deinit(&rollup->boundaries);
-    for (uint32_t class = 0; class < VECTOR_CLASSES; class++) {
-        pool_deinit(&rollup->days[class]);
-    }
+    vectors_deinit(&rollup->vectors);
     for (uint32_t i = 0; i < rollup->experiment_count; i++) {
         struct rollup_experiment *experiment = &rollup->experiments[i];
         for (uint32_t j = 0; j < experiment->arm_count; j++) {
@@ -86,195 +72,6 @@ static enum status changed_add(struct rollup *rollup, const struct cell_name *na
     }
     rollup->changed[rollup->changed_count++] = *name;
     return STATUS_OK;
-}
-
-/* ---- vectors ---- */
-
-struct vector *vector_find(const struct rollup *rollup, const struct user *user, uint32_t metric)
-{
-    for (uint32_t at = user->vectors; at != 0;) {
-        struct vector *vector = pool_at(&rollup->vectors, at - 1);
-        if (vector->metric == metric) {
-            return vector;
-        }
-        at = vector->next;
-    }
-    return NULL;
-}
-
-/* The class of blocks that holds `count` days: 2^class >= count; 0 is the place inside the vector. */
-static uint32_t class_of(uint32_t count)
-{
-    return count <= 1 ? 0 : 32u - (uint32_t)__builtin_clz(count - 1);
-}
-
-struct vector_day *vector_days(const struct rollup *rollup, const struct vector *vector)
-{
-    if (vector->count <= 1) {
-        return (struct vector_day *)(uintptr_t)&vector->inside;
-    }
-    return pool_at(&rollup->days[class_of(vector->count)], vector->block);
-}
-
-struct vector_event *vector_events(const struct rollup *rollup, const struct vector *vector)
-{
-    if (vector->count <= 1) {
-        return (struct vector_event *)(uintptr_t)&vector->inside_event;
-    }
-    return pool_at(&rollup->days[class_of(vector->count)], vector->block);
-}
-
-static enum status block_take(struct rollup *rollup, uint32_t class, uint32_t *out_block)
-{
-    if (class >= VECTOR_CLASSES) {
-        return STATUS_TOO_LARGE;
-    }
-    if (rollup->free_days[class] != 0) {
-        const uint32_t block = rollup->free_days[class] - 1;
-        memcpy(&rollup->free_days[class], pool_at(&rollup->days[class], block), sizeof(uint32_t));
-        *out_block = block;
-        return STATUS_OK;
-    }
-    return pool_append(&rollup->days[class], out_block);
-}
-
-static void block_give(struct rollup *rollup, uint32_t class, uint32_t block)
-{
-    memcpy(pool_at(&rollup->days[class], block), &rollup->free_days[class], sizeof(uint32_t));
-    rollup->free_days[class] = block + 1;
-}
-
-/* Makes room for one more day or event at `place`: what is there is left as it is. */
-static enum status vector_insert(struct rollup *rollup, struct vector *vector, uint32_t place)
-{
-    const uint32_t old_class = class_of(vector->count);
-    const uint32_t class = class_of(vector->count + 1);
-    struct vector_day *days = vector_days(rollup, vector);
-    if (vector->count >= 1 && class != old_class) {
-        uint32_t block = 0;
-        const enum status status = block_take(rollup, class, &block);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        struct vector_day *grown = pool_at(&rollup->days[class], block);
-        memcpy(grown, days, vector->count * sizeof(*grown));
-        if (old_class != 0) {
-            block_give(rollup, old_class, vector->block);
-        }
-        vector->block = block;
-        days = grown;
-    }
-    memmove(days + place + 1, days + place, (vector->count - place) * sizeof(*days));
-    vector->count++;
-    return STATUS_OK;
-}
-
-enum status vector_make(struct rollup *rollup, struct user *user, uint32_t metric, bool has_events, uint32_t count,
-                        struct vector **out_vector)
-{
-    uint32_t number = 0;
-    enum status status = pool_append(&rollup->vectors, &number);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    struct vector *vector = pool_at(&rollup->vectors, number);
-    vector->metric = metric & 0x7fffffffu;
-    vector->has_events = has_events;
-    if (count > 1) {
-        status = block_take(rollup, class_of(count), &vector->block);
-    }
-    if (status == STATUS_OK) {
-        vector->count = count;
-        vector->next = user->vectors;
-        user->vectors = number + 1;
-        *out_vector = vector;
-    }
-    return status;
-}
-
-/* Where a day is, or belongs: events mostly come in order, so look from the end. */
-static uint32_t day_place(const struct vector_day *days, uint32_t count, int32_t day)
-{
-    uint32_t place = count;
-    while (place > 0 && days[place - 1].day >= day) {
-        place--;
-    }
-    return place;
-}
-
-/* How many events lie before (moment, value), by moment first. Most come in order, so the end is looked at first. */
-static uint32_t event_place(const struct vector_event *events, uint32_t count, int64_t timestamp_us, int64_t value)
-{
-    uint32_t low = 0;
-    uint32_t high = count;
-    uint32_t middle = count - 1;
-    while (low < high) {
-        const struct vector_event *event = &events[middle];
-        const bool is_before = event->timestamp_us != timestamp_us ? event->timestamp_us < timestamp_us : event->value < value;
-        if (is_before) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-        middle = low + (high - low) / 2;
-    }
-    return low;
-}
-
-/* A full vector takes no more, and is known by that: its metric then has no numbers rather than wrong ones. */
-static enum status vector_keep(struct rollup *rollup, struct vector *vector, int64_t timestamp_us, int64_t value)
-{
-    if (vector->count == LIMIT_KEPT_EVENTS) {
-        return STATUS_OK;
-    }
-    const uint32_t place = event_place(vector_events(rollup, vector), vector->count, timestamp_us, value);
-    const enum status status = vector_insert(rollup, vector, place);
-    if (status == STATUS_OK) {
-        vector_events(rollup, vector)[place] = (struct vector_event){timestamp_us, value};
-    }
-    return status;
-}
-
-/* ---- boundaries ---- */
-
-struct boundary *boundary_find(const struct rollup *rollup, const struct enrolment *enrolment, uint32_t metric)
-{
-    for (uint32_t at = enrolment->boundary; at != 0;) {
-        struct boundary *boundary = pool_at(&rollup->boundaries, at - 1);
-        if (boundary->metric == metric) {
-            return boundary;
-        }
-        at = boundary->next;
-    }
-    return NULL;
-}
-
-enum status rollup_set_boundary(struct rollup *rollup, struct enrolment *enrolment, uint32_t metric, uint32_t count,
-                                int64_t sum)
-{
-    struct boundary *boundary = boundary_find(rollup, enrolment, metric);
-    if (boundary == NULL) {
-        uint32_t number = 0;
-        const enum status status = pool_append(&rollup->boundaries, &number);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        boundary = pool_at(&rollup->boundaries, number);
-        boundary->metric = metric;
-        boundary->next = enrolment->boundary;
-        enrolment->boundary = number + 1;
-    }
-    boundary->count = count;
-    boundary->sum = sum;
-    return STATUS_OK;
-}
-
-enum status rollup_add_boundary(struct rollup *rollup, struct enrolment *enrolment, uint32_t metric, int64_t value)
-{
-    const struct boundary *boundary = boundary_find(rollup, enrolment, metric);
-    const uint32_t count = boundary != NULL ? boundary->count : 0;
-    const uint64_t sum = boundary != NULL ? (uint64_t)boundary->sum : 0;
-    return rollup_set_boundary(rollup, enrolment, metric, count + 1, (int64_t)(sum + (uint64_t)value));
 }
 
 /* ---- arms ---- */
@@ -415,11 +212,11 @@ static struct view view_make(const struct rollup *rollup, const struct vector *v
                              const struct enrolment *enrolment, const struct metric *definition)
 {
     struct view view = {.definition = definition,
-                        .days = vector_days(rollup, vector),
+                        .days = vector_days(&rollup->vectors, vector),
                         .count = vector->count,
                         .assigned_day = day_of(enrolment->assigned_at_us)};
-    view.first = day_place(view.days, view.count, view.assigned_day);
-    const struct boundary *boundary = boundary_find(rollup, enrolment, vector->metric);
+    view.first = vector_day_place(view.days, view.count, view.assigned_day);
+    const struct boundary *boundary = boundary_find(&rollup->vectors, enrolment, vector->metric);
     if (boundary != NULL) {
         view.boundary_count = boundary->count;
         view.boundary_sum = boundary->sum;
@@ -519,7 +316,7 @@ static enum status enrolment_count(struct rollup *rollup, struct enrolment *enro
         if (day != day_of(enrolment->assigned_at_us)) {
             return STATUS_OK;
         }
-        return rollup_add_boundary(rollup, enrolment, vector->metric, value);
+        return boundary_add(&rollup->vectors, enrolment, vector->metric, value);
     }
     const struct cell_name name = {enrolment->experiment, enrolment->variant, vector->metric};
     struct cell *cell = NULL;
@@ -528,20 +325,20 @@ static enum status enrolment_count(struct rollup *rollup, struct enrolment *enro
         return status;
     }
     const struct view view = view_make(rollup, vector, enrolment, definition);
-    return cell_count(cell, &view, day_place(view.days, view.count, day), day, value);
+    return cell_count(cell, &view, vector_day_place(view.days, view.count, day), day, value);
 }
 
 enum status rollup_add(struct rollup *rollup, const struct users *users, uint32_t user_number, uint32_t metric,
                        const struct metric *definition, int64_t timestamp_us, int64_t value)
 {
     struct user *user = user_at(users, user_number);
-    struct vector *vector = vector_find(rollup, user, metric);
+    struct vector *vector = vector_find(&rollup->vectors, user, metric);
     enum status status = STATUS_OK;
     if (vector == NULL) {
-        status = vector_make(rollup, user, metric, metric_keeps_events(definition), 0, &vector);
+        status = vector_make(&rollup->vectors, user, metric, metric_keeps_events(definition), 0, &vector);
     }
     if (status == STATUS_OK && vector->has_events) {
-        return vector_keep(rollup, vector, timestamp_us, value);
+        return vector_keep(&rollup->vectors, vector, timestamp_us, value);
     }
     uint32_t at = atomic_load_explicit(&user->enrolments, memory_order_relaxed);
     while (at != 0 && status == STATUS_OK) {
@@ -555,14 +352,14 @@ enum status rollup_add(struct rollup *rollup, const struct users *users, uint32_
         return status;
     }
     const int32_t day = day_of(timestamp_us);
-    struct vector_day *days = vector_days(rollup, vector);
-    const uint32_t place = day_place(days, vector->count, day);
+    struct vector_day *days = vector_days(&rollup->vectors, vector);
+    const uint32_t place = vector_day_place(days, vector->count, day);
     if (place == vector->count || days[place].day != day) {
-        status = vector_insert(rollup, vector, place);
+        status = vector_insert(&rollup->vectors, vector, place);
         if (status != STATUS_OK) {
             return status;
         }
-        days = vector_days(rollup, vector);
+        days = vector_days(&rollup->vectors, vector);
         days[place] = (struct vector_day){.day = day};
     }
     days[place].count++;
@@ -574,15 +371,15 @@ const struct vector_event *rollup_counted_events(const struct rollup *rollup, co
                                                  const struct enrolment *enrolment, uint32_t metric,
                                                  const struct metric *definition, uint32_t *out_count)
 {
-    const struct vector *vector = vector_find(rollup, user_at(users, enrolment->user), metric);
+    const struct vector *vector = vector_find(&rollup->vectors, user_at(users, enrolment->user), metric);
     *out_count = 0;
     if (vector == NULL) {
         return NULL;
     }
-    const struct vector_event *events = vector_events(rollup, vector);
+    const struct vector_event *events = vector_events(&rollup->vectors, vector);
     const int64_t window_us = (int64_t)definition->window_hours * MICROSECONDS_PER_HOUR;
-    const uint32_t first = event_place(events, vector->count, enrolment->assigned_at_us, INT64_MIN);
-    const uint32_t end = window_us != 0 ? event_place(events, vector->count, enrolment->assigned_at_us + window_us, INT64_MIN)
+    const uint32_t first = vector_event_place(events, vector->count, enrolment->assigned_at_us, INT64_MIN);
+    const uint32_t end = window_us != 0 ? vector_event_place(events, vector->count, enrolment->assigned_at_us + window_us, INT64_MIN)
                                         : vector->count;
     *out_count = end - first;
     return events + first;
@@ -618,7 +415,7 @@ static void visit_event_days(const struct vector_event *events, uint32_t count, 
 void rollup_visit_days(const struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
                        uint32_t metric, const struct metric *definition, counted_day_visit *visit, void *context)
 {
-    const struct vector *vector = vector_find(rollup, user_at(users, enrolment->user), metric);
+    const struct vector *vector = vector_find(&rollup->vectors, user_at(users, enrolment->user), metric);
     if (vector == NULL) {
         return;
     }
@@ -658,10 +455,10 @@ static void before_visit(void *context, const struct counted_day *day)
 static struct before_assignment before_of_events(const struct rollup *rollup, const struct vector *vector,
                                                  const struct enrolment *enrolment, const struct metric *definition, uint32_t days)
 {
-    const struct vector_event *events = vector_events(rollup, vector);
+    const struct vector_event *events = vector_events(&rollup->vectors, vector);
     const int64_t from_us = ((int64_t)day_of(enrolment->assigned_at_us) - days) * MICROSECONDS_PER_DAY;
-    const uint32_t first = event_place(events, vector->count, from_us, INT64_MIN);
-    const uint32_t end = event_place(events, vector->count, enrolment->assigned_at_us, INT64_MIN);
+    const uint32_t first = vector_event_place(events, vector->count, from_us, INT64_MIN);
+    const uint32_t end = vector_event_place(events, vector->count, enrolment->assigned_at_us, INT64_MIN);
     struct before_sum sum = {.definition = definition};
     visit_event_days(events + first, end - first, definition, false, before_visit, &sum);
     return sum.before;
@@ -671,7 +468,7 @@ struct before_assignment rollup_before(const struct rollup *rollup, const struct
                                        const struct enrolment *enrolment, uint32_t metric, const struct metric *definition,
                                        uint32_t days)
 {
-    const struct vector *vector = vector_find(rollup, user_at(users, enrolment->user), metric);
+    const struct vector *vector = vector_find(&rollup->vectors, user_at(users, enrolment->user), metric);
     if (vector == NULL) {
         return (struct before_assignment){0, 0};
     }
@@ -694,7 +491,7 @@ struct before_assignment rollup_before(const struct rollup *rollup, const struct
 enum status rollup_add_past(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
                             uint32_t metric, const struct metric *definition, uint128 magnitude)
 {
-    const struct vector *vector = vector_find(rollup, user_at(users, enrolment->user), metric);
+    const struct vector *vector = vector_find(&rollup->vectors, user_at(users, enrolment->user), metric);
     if (vector == NULL) {
         return STATUS_OK;
     }
@@ -740,17 +537,13 @@ enum status rollup_clear_metric(struct rollup *rollup, const struct users *users
 {
     for (uint32_t i = 0; i < users->users.count; i++) {
         struct user *user = user_at(users, i);
-        struct vector *vector = vector_find(rollup, user, metric);
+        struct vector *vector = vector_find(&rollup->vectors, user, metric);
         if (vector != NULL) {
-            if (vector->count > 1) {
-                block_give(rollup, class_of(vector->count), vector->block);
-            }
-            vector->count = 0;
-            vector->has_events = keeps_events;
+            vector_clear(&rollup->vectors, vector, keeps_events);
         }
     }
     for (uint32_t i = 0; i < users->enrolments.count; i++) {
-        struct boundary *boundary = boundary_find(rollup, enrolment_at(users, i), metric);
+        struct boundary *boundary = boundary_find(&rollup->vectors, enrolment_at(users, i), metric);
         if (boundary != NULL) {
             boundary->count = 0;
             boundary->sum = 0;
@@ -837,10 +630,7 @@ enum status rollup_retire(struct rollup *rollup, uint32_t experiment, uint32_t f
 
 uint64_t rollup_memory(const struct rollup *rollup)
 {
-    uint64_t bytes = pool_memory(&rollup->vectors) + pool_memory(&rollup->boundaries);
-    for (uint32_t class = 1; class < VECTOR_CLASSES; class++) {
-        bytes += pool_memory(&rollup->days[class]);
-    }
+    uint64_t bytes = vectors_memory(&rollup->vectors);
     for (uint32_t i = 0; i < rollup->experiment_count; i++) {
         const struct rollup_experiment *experiment = &rollup->experiments[i];
         bytes += ((uint64_t)experiment->member_capacity + experiment->past_member_capacity) * sizeof(uint32_t);

@@ -1,4 +1,4 @@
-/* rollup.h: the aggregates: per-user day vectors, and per experiment, variant and metric the sums over users that any
+/* rollup.h: the aggregates: per-user vectors (vector.h), and per experiment, variant and metric the sums over users that any
  * range of days can be answered from.
  *
  * Vector       of (user, metric): for each active day the count of events and the sum x[d] of their values. One for all
@@ -30,41 +30,7 @@
 #include "engine/pool.h"
 #include "engine/state.h"
 #include "engine/users.h"
-
-#define VECTOR_CLASSES 23u /* capacities 1 (inside the vector), 2, 4, ... 2^22 days or events */
-
-static_assert(LIMIT_KEPT_EVENTS == 1u << (VECTOR_CLASSES - 1), "the longest vector is of the last class");
-
-struct vector_day {
-    int32_t day;
-    uint32_t count;
-    int64_t sum; /* millionths, modulo 2^64 */
-};
-
-struct vector_event {
-    int64_t timestamp_us;
-    int64_t value; /* millionths */
-};
-
-static_assert(sizeof(struct vector_event) == sizeof(struct vector_day), "they share their blocks");
-struct vector {
-    uint32_t metric : 31;
-    uint32_t has_events : 1; /* in the place of days */
-    uint32_t next; /* of the same user, number + 1; 0: none */
-    uint32_t count; /* of days in ascending order, or of events by moment and value; at LIMIT_KEPT_EVENTS some are missing */
-    uint32_t block; /* number in days[class], where there is more than one */
-    union { /* the only one, where there is one */
-        struct vector_day inside;
-        struct vector_event inside_event;
-    };
-};
-
-struct boundary {
-    uint32_t metric;
-    uint32_t next; /* of the same enrolment, number + 1; 0: none */
-    uint32_t count;
-    int64_t sum;
-};
+#include "engine/vector.h"
 
 /* Users of a variant by the day of their assignment. */
 struct arm {
@@ -105,10 +71,7 @@ struct cell_name {
 
 #define ROLLUP_ARM UINT32_MAX
 struct rollup {
-    struct pool vectors;
-    struct pool boundaries;
-    struct pool days[VECTOR_CLASSES];       /* blocks of 2^class days or events */
-    uint32_t free_days[VECTOR_CLASSES];     /* lists of given-back blocks, number + 1 */
+    struct vectors vectors;
     struct rollup_experiment *experiments;
     uint32_t experiment_count;
     struct cell_name *changed; /* since the last export */
@@ -130,19 +93,8 @@ static inline bool rollup_is_current(const struct rollup *rollup, const struct e
     return enrolment->version >= rollup->experiments[enrolment->experiment].from_version;
 }
 
-/* The user's vector of a metric, or NULL; and its days or events. */
-struct vector *vector_find(const struct rollup *rollup, const struct user *user, uint32_t metric);
-struct vector_day *vector_days(const struct rollup *rollup, const struct vector *vector);
-struct vector_event *vector_events(const struct rollup *rollup, const struct vector *vector);
-struct boundary *boundary_find(const struct rollup *rollup, const struct enrolment *enrolment, uint32_t metric);
-
 /* Counts a new enrolment's user in its arm. */
 MUST_USE enum status rollup_enrol(struct rollup *rollup, const struct users *users, uint32_t enrolment);
-/* What lies before the assignment on its day: one more event, or all of it set. */
-MUST_USE enum status rollup_add_boundary(struct rollup *rollup, struct enrolment *enrolment, uint32_t metric,
-                                         int64_t value);
-MUST_USE enum status rollup_set_boundary(struct rollup *rollup, struct enrolment *enrolment, uint32_t metric,
-                                         uint32_t count, int64_t sum);
 /* For an assignment that came after its events: what it counts of a metric, into its cell. magnitude: of the values. */
 MUST_USE enum status rollup_add_past(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
                                      uint32_t metric, const struct metric *definition, uint128 magnitude);
@@ -185,8 +137,6 @@ const struct cell *rollup_cell(const struct rollup *rollup, const struct cell_na
 MUST_USE enum status rollup_cell_make(struct rollup *rollup, const struct cell_name *name, bool has_values,
                                       struct cell **out_cell);
 MUST_USE enum status arm_add_users(struct arm *arm, int32_t day, uint64_t users);
-MUST_USE enum status vector_make(struct rollup *rollup, struct user *user, uint32_t metric, bool has_events, uint32_t count,
-                                 struct vector **out_vector);
 
 void rollup_note_version(struct rollup_experiment *experiment, uint32_t version);
 uint64_t rollup_memory(const struct rollup *rollup);

@@ -347,12 +347,12 @@ static enum status enrolment_take_past(struct state *state, uint32_t number)
     const int32_t day = day_of(enrolment->assigned_at_us);
     enum status status = STATUS_OK;
     for (uint32_t at = user->vectors; at != 0 && status == STATUS_OK;) {
-        const struct vector *vector = pool_at(&state->rollup.vectors, at - 1);
-        const struct vector_day *days = vector_days(&state->rollup, vector);
+        const struct vector *vector = pool_at(&state->rollup.vectors.vectors, at - 1);
+        const struct vector_day *days = vector_days(&state->rollup.vectors, vector);
         const bool has_days = vector->count != 0 && !vector->has_events;
         if (has_days && days[vector->count - 1].day == day) {
             const struct vector_day *last = &days[vector->count - 1];
-            status = rollup_set_boundary(&state->rollup, enrolment, vector->metric, last->count, last->sum);
+            status = boundary_set(&state->rollup.vectors, enrolment, vector->metric, last->count, last->sum);
         }
         at = vector->next;
     }
@@ -478,7 +478,7 @@ static void event_prefetch_user(const struct state *state, const struct prepared
 static void prefetch_vector(const struct state *state, uint32_t vector)
 {
     if (vector != 0) {
-        __builtin_prefetch(pool_at(&state->rollup.vectors, vector - 1), 1);
+        __builtin_prefetch(pool_at(&state->rollup.vectors.vectors, vector - 1), 1);
     }
 }
 
@@ -488,9 +488,9 @@ static void event_prefetch_days(const struct state *state, const struct prepared
     const uint32_t number = index_guess(&state->users.table, prepared->user_hash);
     const struct user *user = number != INDEX_NONE ? user_at(&state->users, number) : NULL;
     if (user != NULL && user->vectors != 0) {
-        const struct vector *vector = pool_at(&state->rollup.vectors, user->vectors - 1);
+        const struct vector *vector = pool_at(&state->rollup.vectors.vectors, user->vectors - 1);
         prefetch_vector(state, vector->next);
-        __builtin_prefetch(vector_days(&state->rollup, vector), 1);
+        __builtin_prefetch(vector_days(&state->rollup.vectors, vector), 1);
     }
 }
 

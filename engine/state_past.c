@@ -113,7 +113,7 @@ static enum status past_event(struct past *past, uint32_t number, const struct e
         if (!before) {
             status = magnitude_add(past, pending_place(state, number), metrics[i], value);
         } else if (same_day) {
-            status = rollup_add_boundary(&state->rollup, enrolment, metrics[i], value);
+            status = boundary_add(&state->rollup.vectors, enrolment, metrics[i], value);
         }
     }
     struct rollup_experiment *experiment = state_experiment(state, enrolment->experiment);
@@ -269,7 +269,7 @@ enum status state_redo_metric(struct state *state, const struct catalog *before,
     }
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < state->users.users.count && status == STATUS_OK && had_events; i++) {
-        if (vector_find(&state->rollup, user_at(&state->users, i), metric) != NULL) {
+        if (vector_find(&state->rollup.vectors, user_at(&state->users, i), metric) != NULL) {
             status = state_touch_user(state, i);
         }
     }

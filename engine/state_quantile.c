@@ -75,7 +75,7 @@ static const struct vector_event *member_events(const struct quantile_walk *walk
 static bool is_incomplete(const struct quantile_walk *walk, const struct enrolment *enrolment)
 {
     const struct vector *vector =
-        vector_find(&walk->state->rollup, user_at(&walk->state->users, enrolment->user), walk->query->metrics[walk->metric]);
+        vector_find(&walk->state->rollup.vectors, user_at(&walk->state->users, enrolment->user), walk->query->metrics[walk->metric]);
     return vector != NULL && vector->count == LIMIT_KEPT_EVENTS;
 }
 

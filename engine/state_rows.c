@@ -142,7 +142,7 @@ static const struct boundary *boundary_after(const struct state *state, const st
 {
     const struct boundary *best = NULL;
     for (uint32_t at = enrolment->boundary; at != 0;) {
-        const struct boundary *boundary = pool_at(&state->rollup.boundaries, at - 1);
+        const struct boundary *boundary = pool_at(&state->rollup.vectors.boundaries, at - 1);
         const bool after = boundary->count != 0 && (int64_t)boundary->metric > last;
         if (after && (best == NULL || boundary->metric < best->metric)) {
             best = boundary;
@@ -156,7 +156,7 @@ static const struct vector *vector_after(const struct state *state, const struct
 {
     const struct vector *best = NULL;
     for (uint32_t at = user->vectors; at != 0;) {
-        const struct vector *vector = pool_at(&state->rollup.vectors, at - 1);
+        const struct vector *vector = pool_at(&state->rollup.vectors.vectors, at - 1);
         const bool after = vector->count != 0 && (int64_t)vector->metric > last;
         if (after && (best == NULL || vector->metric < best->metric)) {
             best = vector;
@@ -194,12 +194,12 @@ static void vector_encode(const struct state *state, const struct vector *vector
     const bool of_events = vector->has_events;
     pack_array(writer, 1 + (of_events ? 2 : 3) * vector->count);
     pack_uint(writer, vector->metric);
-    const struct vector_event *events = vector_events(&state->rollup, vector);
+    const struct vector_event *events = vector_events(&state->rollup.vectors, vector);
     for (uint32_t i = 0; of_events && i < vector->count; i++) {
         pack_int(writer, events[i].timestamp_us);
         pack_int(writer, events[i].value);
     }
-    const struct vector_day *days = vector_days(&state->rollup, vector);
+    const struct vector_day *days = vector_days(&state->rollup.vectors, vector);
     for (uint32_t i = 0; !of_events && i < vector->count; i++) {
         pack_int(writer, days[i].day);
         pack_uint(writer, days[i].count);
@@ -652,7 +652,7 @@ static enum status enrolment_import(struct state *state, uint32_t user_number, s
         const uint32_t count = read_u32(cursor);
         int64_t sum = 0;
         pack_read_int(cursor, &sum);
-        status = rollup_set_boundary(&state->rollup, enrolment_at(&state->users, number), metric, count, sum);
+        status = boundary_set(&state->rollup.vectors, enrolment_at(&state->users, number), metric, count, sum);
     }
     state->totals.assignments++;
     if (status == STATUS_OK && rollup_is_current(&state->rollup, &enrolment)) {
@@ -681,16 +681,16 @@ static enum status vector_import(struct state *state, struct user *user, struct 
         return STATUS_DAMAGED;
     }
     struct vector *vector = NULL;
-    const enum status status = vector_make(&state->rollup, user, metric, of_events, fields / width, &vector);
+    const enum status status = vector_make(&state->rollup.vectors, user, metric, of_events, fields / width, &vector);
     if (status != STATUS_OK) {
         return status;
     }
-    struct vector_event *events = vector_events(&state->rollup, vector);
+    struct vector_event *events = vector_events(&state->rollup.vectors, vector);
     for (uint32_t i = 0; of_events && i < vector->count; i++) {
         pack_read_int(cursor, &events[i].timestamp_us);
         pack_read_int(cursor, &events[i].value);
     }
-    struct vector_day *days = vector_days(&state->rollup, vector);
+    struct vector_day *days = vector_days(&state->rollup.vectors, vector);
     for (uint32_t i = 0; !of_events && i < vector->count; i++) {
         int64_t day = 0;
         pack_read_int(cursor, &day);
