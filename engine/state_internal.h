@@ -103,10 +103,11 @@ MUST_USE enum status state_apply_definition(struct state *state, const struct re
 MUST_USE enum status state_feed_metrics(struct state *state, const struct event *event, uint32_t user, bool *out_matches);
 /* Can the cells not answer the metric's part of a query? Then its members are gone through. */
 bool state_needs_members(const struct results_query *query, const struct metric *definition);
-/* Visits each day on which a member of the query's experiment has something of such a metric. */
+/* Visits each day on which a member of the experiment has an event of a metric without cells. */
 typedef void member_day_visit(void *context, int32_t day);
-void state_visit_member_days(const struct state *state, const struct results_query *query, uint32_t metric, member_day_visit *visit,
-                             void *context);
+void state_visit_member_days(const struct state *state, uint32_t experiment, uint32_t metric, member_day_visit *visit, void *context);
+/* The place-th member. What lies behind the next ones is fetched ahead: a walk would else wait for each of them in turn. */
+const struct enrolment *state_member(const struct state *state, const struct rollup_experiment *experiment, uint32_t place);
 /* The sums of a metric of the query (its place there) by its members. STATUS_NO_MEMORY. */
 MUST_USE enum status state_results_members(const struct state *state, const struct results_query *query, uint32_t metric,
                                            struct results_data *data);

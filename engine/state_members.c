@@ -51,6 +51,23 @@ bool state_needs_members(const struct results_query *query, const struct metric 
            metric_keeps_events(definition) || has_covariate;
 }
 
+/* Three links of a chain of misses, each so far ahead that the one before it has arrived. */
+#define AHEAD 8u
+
+const struct enrolment *state_member(const struct state *state, const struct rollup_experiment *experiment, uint32_t place)
+{
+    const uint32_t *members = experiment->members;
+    if (place + 3 * AHEAD < experiment->member_count) {
+        __builtin_prefetch(enrolment_at(&state->users, members[place + 3 * AHEAD]));
+        __builtin_prefetch(user_at(&state->users, enrolment_at(&state->users, members[place + 2 * AHEAD])->user));
+        const struct user *user = user_at(&state->users, enrolment_at(&state->users, members[place + AHEAD])->user);
+        if (user->vectors != 0) {
+            __builtin_prefetch(pool_at(&state->rollup.vectors.vectors, user->vectors - 1));
+        }
+    }
+    return enrolment_at(&state->users, members[place]);
+}
+
 /* ---- a member's days ---- */
 
 static void day_keep(struct walk *walk, struct part *part, const struct counted_day *day)
@@ -272,7 +289,7 @@ static void percentile_cap(struct walk *walk)
     uint64_t count = 0;
     walk->failed = totals == NULL;
     for (uint32_t i = 0; i < entry->member_count && !walk->failed; i++) {
-        const struct enrolment *enrolment = enrolment_at(&walk->state->users, entry->members[i]);
+        const struct enrolment *enrolment = state_member(walk->state, entry, i);
         if (day_of(enrolment->assigned_at_us) > walk->query->end_day) {
             continue;
         }
@@ -318,8 +335,6 @@ static struct walk walk_make(const struct state *state, const struct results_que
 }
 
 struct visit_days {
-    const struct results_query *query;
-    const struct metric *definition;
     member_day_visit *visit;
     void *context;
 };
@@ -330,24 +345,13 @@ static void days_pass(void *context, const struct counted_day *day)
     days->visit(days->context, day->day);
 }
 
-void state_visit_member_days(const struct state *state, const struct results_query *query, uint32_t metric, member_day_visit *visit,
-                             void *context)
+void state_visit_member_days(const struct state *state, uint32_t experiment, uint32_t metric, member_day_visit *visit, void *context)
 {
-    const struct walk walk = walk_make(state, query, metric, NULL);
-    const struct rollup_experiment *entry = state_experiment(state, query->experiment_index);
-    struct visit_days days = {query, walk.definition, visit, context};
+    const struct rollup_experiment *entry = state_experiment(state, experiment);
+    const struct metric *definition = state->catalog->metrics[metric]->current;
+    struct visit_days days = {visit, context};
     for (uint32_t i = 0; i < entry->member_count; i++) {
-        const struct enrolment *enrolment = enrolment_at(&state->users, entry->members[i]);
-        if (walk.definition->type == METRIC_RETENTION) {
-            const int32_t day = retention_day(walk.definition, enrolment);
-            if (retention_is_settled(query, day)) {
-                visit(context, day);
-            }
-            continue;
-        }
-        for (uint32_t j = 0; j < walk.part_count; j++) {
-            rollup_visit_days(&state->rollup, &state->users, enrolment, walk.parts[j].index, walk.parts[j].definition, days_pass, &days);
-        }
+        rollup_visit_days(&state->rollup, &state->users, state_member(state, entry, i), metric, definition, days_pass, &days);
     }
 }
 
@@ -413,7 +417,7 @@ enum status state_results_members(const struct state *state, const struct result
         variant_begin(&walk, &data->variants[i]);
     }
     for (uint32_t i = 0; i < entry->member_count && !walk.failed; i++) {
-        const struct enrolment *enrolment = enrolment_at(&state->users, entry->members[i]);
+        const struct enrolment *enrolment = state_member(state, entry, i);
         member_read(&walk, enrolment);
         if (walk.failed) {
             break;

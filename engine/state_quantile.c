@@ -84,7 +84,7 @@ static enum status variant_gather(const struct quantile_walk *walk, uint32_t var
     const struct rollup_experiment *entry = state_experiment(walk->state, walk->query->experiment_index);
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < entry->member_count && status == STATUS_OK; i++) {
-        const struct enrolment *enrolment = enrolment_at(&walk->state->users, entry->members[i]);
+        const struct enrolment *enrolment = state_member(walk->state, entry, i);
         if (enrolment->variant != variant) {
             continue;
         }
@@ -143,7 +143,7 @@ static void shares_fill(const struct quantile_walk *walk, uint32_t variant, stru
 {
     const struct rollup_experiment *entry = state_experiment(walk->state, walk->query->experiment_index);
     for (uint32_t i = 0; i < entry->member_count; i++) {
-        const struct enrolment *enrolment = enrolment_at(&walk->state->users, entry->members[i]);
+        const struct enrolment *enrolment = state_member(walk->state, entry, i);
         if (enrolment->variant != variant) {
             continue;
         }

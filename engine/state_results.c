@@ -31,6 +31,7 @@ static void range_visit_day(void *context, int32_t day)
     range_include(visit->range, day, visit->query);
 }
 
+/* Does the metric's cell know its days? */
 static bool has_cells(const struct metric *definition)
 {
     return definition->type != METRIC_RATIO && definition->type != METRIC_RETENTION && !metric_keeps_events(definition);
@@ -46,24 +47,53 @@ static void range_include_cell(struct day_range *range, const struct state *stat
     }
 }
 
+/* Days with events of one metric: from the cells, or where it has none from the members. */
+static void range_include_metric(struct day_range *range, const struct state *state, const struct results_query *query,
+                                 uint32_t variants, uint32_t metric)
+{
+    struct range_visit visit = {range, query};
+    if (!has_cells(state->catalog->metrics[metric]->current)) {
+        state_visit_member_days(state, query->experiment_index, metric, range_visit_day, &visit);
+        return;
+    }
+    for (uint32_t i = 0; i < variants; i++) {
+        range_include_cell(range, state, query, i, metric);
+    }
+}
+
+/* A retention is settled so many days after the users came. */
+static void range_include_retention(struct day_range *range, const struct state *state, const struct results_query *query,
+                                    uint32_t variants, const struct metric *definition)
+{
+    for (uint32_t i = 0; i < variants; i++) {
+        const struct arm *arm = rollup_arm(&state->rollup, query->experiment_index, i);
+        for (uint32_t j = 0; j < arm->day_count; j++) {
+            const int32_t day = arm->days[j] + (int32_t)definition->to_day;
+            if (day < query->today) {
+                range_include(range, day, query);
+            }
+        }
+    }
+}
+
 static struct day_range range_of(const struct state *state, const struct results_query *query, uint32_t variants)
 {
     struct day_range range = {0, -1};
-    struct range_visit visit = {&range, query};
     for (uint32_t i = 0; i < variants; i++) {
         const struct arm *arm = rollup_arm(&state->rollup, query->experiment_index, i);
         for (uint32_t j = 0; j < arm->day_count; j++) {
             range_include(&range, arm->days[j], query);
         }
-        for (uint32_t j = 0; j < query->metric_count; j++) {
-            if (has_cells(state->catalog->metrics[query->metrics[j]]->current)) {
-                range_include_cell(&range, state, query, i, query->metrics[j]);
-            }
-        }
     }
-    for (uint32_t j = 0; j < query->metric_count; j++) {
-        if (!has_cells(state->catalog->metrics[query->metrics[j]]->current)) {
-            state_visit_member_days(state, query, j, range_visit_day, &visit);
+    for (uint32_t i = 0; i < query->metric_count; i++) {
+        const struct metric *definition = state->catalog->metrics[query->metrics[i]]->current;
+        if (definition->type == METRIC_RETENTION) {
+            range_include_retention(&range, state, query, variants, definition);
+        } else if (definition->type == METRIC_RATIO) {
+            range_include_metric(&range, state, query, variants, catalog_find_metric(state->catalog, definition->numerator));
+            range_include_metric(&range, state, query, variants, catalog_find_metric(state->catalog, definition->denominator));
+        } else {
+            range_include_metric(&range, state, query, variants, query->metrics[i]);
         }
     }
     return range;
