@@ -23,9 +23,17 @@ struct command {
     enum exit_code (*run)(const struct command *command, int count, char **arguments);
 };
 
+extern const struct command command_assign;
 extern const struct command command_backup;
 extern const struct command command_demo;
 extern const struct command command_dump;
+extern const struct command command_experiment_archive;
+extern const struct command command_experiment_complete;
+extern const struct command command_experiment_create;
+extern const struct command command_experiment_list;
+extern const struct command command_experiment_pause;
+extern const struct command command_experiment_show;
+extern const struct command command_experiment_start;
 extern const struct command command_import;
 extern const struct command command_replay;
 extern const struct command command_restore;

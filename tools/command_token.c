@@ -3,7 +3,7 @@
 
 #include "api/json.h"
 #include "tools/answer.h"
-#include "tools/client.h"
+#include "tools/call.h"
 #include "tools/terminal.h"
 
 struct token_options {
@@ -13,39 +13,6 @@ struct token_options {
     const char *expires_at;
     bool json;
 };
-
-/* What the three have in common: a client, memory, and one request. */
-struct token_call {
-    struct client *client;
-    struct arena arena;
-    struct error error;
-};
-
-static enum exit_code call_failed(const struct token_call *call, enum status status)
-{
-    return complain(status == STATUS_INVALID && call->client == NULL ? EXIT_USAGE : EXIT_CANNOT,
-                    "%s", call->error.text);
-}
-
-static enum status call_begin(struct token_call *call, const struct token_options *options)
-{
-    arena_init(&call->arena, 64 * 1024);
-    return client_open(&options->client, &call->error, &call->client);
-}
-
-static void call_end(struct token_call *call)
-{
-    client_close(call->client);
-    arena_deinit(&call->arena);
-}
-
-static void document_print(struct arena *arena, struct bytes document)
-{
-    struct json_writer writer = json_writer_in(arena);
-    if (json_pack(&writer, document) && !writer.failed) {
-        (void)printf("%.*s\n", (int)writer.size, writer.text);
-    }
-}
 
 /* ---- create ---- */
 
@@ -63,8 +30,7 @@ static void scopes_write(struct json_writer *writer, const char *scopes)
     json_end_array(writer);
 }
 
-static enum status create_send(struct token_call *call, const struct token_options *options,
-                               struct bytes *out_token)
+static bool create_send(struct server_call *call, const struct token_options *options, struct bytes *out_token)
 {
     struct json_writer writer = json_writer_in(&call->arena);
     json_begin_object(&writer);
@@ -77,11 +43,7 @@ static enum status create_send(struct token_call *call, const struct token_optio
         json_text(&writer, options->expires_at);
     }
     json_end_object(&writer);
-    const struct client_request request = {.method = "POST",
-                                           .path = "/tokens",
-                                           .content_type = "application/json",
-                                           .body = bytes_of(writer.text, writer.size)};
-    return client_call(call->client, &request, &call->arena, &call->error, out_token);
+    return server_call_send(call, "POST", "/tokens", arena_copy(&call->arena, bytes_of(writer.text, writer.size)), out_token);
 }
 
 static enum exit_code create_run(const struct command *command, int count, char **arguments)
@@ -108,23 +70,18 @@ static enum exit_code create_run(const struct command *command, int count, char 
             EXIT_USAGE,
             "--name NAME and --scopes A,B,... are needed; see: assay token create --help");
     }
-    struct token_call call = {0};
+    struct server_call call;
     struct bytes token = {NULL, 0};
     struct bytes secret = {NULL, 0};
-    enum status status = call_begin(&call, &options);
-    if (status == STATUS_OK) {
-        status = create_send(&call, &options, &token);
+    if (server_call_begin(&call, &options.client) && create_send(&call, &options, &token)) {
+        if (options.json) {
+            document_print(&call.arena, token);
+        } else if (answer_text(token, "token", &secret)) {
+            (void)printf("%.*s\n", (int)secret.size, (const char *)secret.data);
+            note("this secret is shown once: keep it now");
+        }
     }
-    if (status != STATUS_OK) {
-        code = call_failed(&call, status);
-    } else if (options.json) {
-        document_print(&call.arena, token);
-    } else if (answer_text(token, "token", &secret)) {
-        (void)printf("%.*s\n", (int)secret.size, (const char *)secret.data);
-        note("this secret is shown once: keep it now");
-    }
-    call_end(&call);
-    return code;
+    return server_call_end(&call);
 }
 
 /* ---- list ---- */
@@ -156,35 +113,14 @@ static void token_print(struct bytes token)
     (void)printf("\n");
 }
 
-/* Page after page. */
-static enum status list_print(struct token_call *call, bool json)
+static void list_visit(void *context, struct server_call *call, struct bytes token)
 {
-    const char *path = "/tokens?limit=500";
-    while (path != NULL) {
-        const struct client_request request = {
-            .method = "GET", .path = path, .is_repeatable = true};
-        struct bytes page;
-        const enum status status =
-            client_call(call->client, &request, &call->arena, &call->error, &page);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        struct answer_items tokens = answer_items(page, "tokens");
-        struct bytes token;
-        struct bytes cursor = {NULL, 0};
-        while (answer_next(&tokens, &token)) {
-            if (json) {
-                document_print(&call->arena, token);
-            } else {
-                token_print(token);
-            }
-        }
-        path = answer_text(page, "next_cursor", &cursor)
-                   ? arena_format(&call->arena, "/tokens?limit=500&cursor=%.*s", (int)cursor.size,
-                                  (const char *)cursor.data)
-                   : NULL;
+    const struct token_options *options = context;
+    if (options->json) {
+        document_print(&call->arena, token);
+    } else {
+        token_print(token);
     }
-    return STATUS_OK;
 }
 
 static enum exit_code list_run(const struct command *command, int count, char **arguments)
@@ -199,16 +135,11 @@ static enum exit_code list_run(const struct command *command, int count, char **
     if (!options_read(command, rows, COUNT_OF(rows), count, arguments, &operands, &code)) {
         return code;
     }
-    struct token_call call = {0};
-    enum status status = call_begin(&call, &options);
-    if (status == STATUS_OK) {
-        status = list_print(&call, options.json);
+    struct server_call call;
+    if (server_call_begin(&call, &options.client)) {
+        (void)server_call_list(&call, "/tokens", "tokens", list_visit, &options);
     }
-    if (status != STATUS_OK) {
-        code = call_failed(&call, status);
-    }
-    call_end(&call);
-    return code;
+    return server_call_end(&call);
 }
 
 /* ---- revoke ---- */
@@ -223,24 +154,19 @@ static enum exit_code revoke_run(const struct command *command, int count, char 
     if (!options_read(command, rows, COUNT_OF(rows), count, arguments, &operands, &code)) {
         return code;
     }
-    struct token_call call = {0};
-    enum status status = call_begin(&call, &options);
-    if (status == STATUS_OK) {
-        const char *id = client_escape(call.client, &call.arena, bytes_of_text(operands.items[0]));
-        const char *path = id != NULL ? arena_format(&call.arena, "/tokens/%s", id) : NULL;
-        const struct client_request request = {
-            .method = "DELETE", .path = path, .is_repeatable = true};
+    struct server_call call;
+    if (server_call_begin(&call, &options.client)) {
+        const char *path = server_call_path(&call, "/tokens/", operands.items[0], "");
+        const struct client_request request = {.method = "DELETE", .path = path, .is_repeatable = true};
         struct client_reply reply;
-        status = path != NULL ? client_send(call.client, &request, &call.error, &reply)
-                              : error_set(&call.error, STATUS_NO_MEMORY, "out of memory");
+        if (path != NULL) {
+            call.status = client_send(call.client, &request, &call.error, &reply);
+        }
+        if (call.status == STATUS_OK) {
+            (void)printf("revoked %s\n", operands.items[0]);
+        }
     }
-    if (status != STATUS_OK) {
-        code = call_failed(&call, status);
-    } else {
-        (void)printf("revoked %s\n", operands.items[0]);
-    }
-    call_end(&call);
-    return code;
+    return server_call_end(&call);
 }
 
 const struct command command_token_create = {

@@ -6,15 +6,15 @@
 #include "tools/terminal.h"
 
 static const struct command *const commands[] = {
-    &command_import,     &command_results,      &command_token_create,
-    &command_token_list, &command_token_revoke, &command_demo,
-    &command_replay,     &command_verify,       &command_dump,
-    &command_backup,     &command_restore,      &command_stats,
+    &command_experiment_create,   &command_experiment_list,    &command_experiment_show, &command_experiment_start, &command_experiment_pause,
+    &command_experiment_complete, &command_experiment_archive, &command_assign,          &command_results,          &command_import,
+    &command_token_create,        &command_token_list,         &command_token_revoke,    &command_demo,             &command_replay,
+    &command_verify,              &command_dump,               &command_backup,          &command_restore,          &command_stats,
 };
 
 static const char lesson[] =
     "\n"
-    "import, results, token and demo talk to a running server: --url or ASSAY_URL says where\n"
+    "experiment, assign, results, import, token and demo talk to a running server: --url or ASSAY_URL says where\n"
     "(default http://127.0.0.1:8080), --token or ASSAY_TOKEN who you are; on the server's own "
     "machine\n"
     "--data DIR takes the admin token from its data directory.\n"
@@ -36,7 +36,7 @@ static const char lesson[] =
 static void list_commands(FILE *out)
 {
     for (size_t i = 0; i < COUNT_OF(commands); i++) {
-        (void)fprintf(out, "  %-14s %s\n", commands[i]->name, commands[i]->summary);
+        (void)fprintf(out, "  %-20s %s\n", commands[i]->name, commands[i]->summary);
     }
 }
 
