@@ -61,8 +61,8 @@ static void entry_decide(struct call *call, struct entry *entry)
         entry->variant = entry->forced_variant;
         return;
     }
-    struct assign_result result =
-        assign_user(experiment, entry->user_id, entry->attributes, call->received_at_us);
+    const struct targeting_subject subject = entry_subject(call, entry);
+    struct assign_result result = assign_user(experiment, &subject, call->received_at_us);
     if (result.reason != ASSIGN_SPLIT) {
         entry->reason = assign_reason_name(result.reason);
     } else if (entry->no_enrol) {

@@ -106,8 +106,12 @@ static enum content_type content_type_parse(struct bytes header)
     return CONTENT_OTHER;
 }
 
-static bool has_body(const struct call *call)
+/* A DELETE may have one: it says what of a thing goes. */
+static bool has_body(const struct call *call, const struct call_input *input)
 {
+    if (call->method == HTTP_DELETE) {
+        return input->body.size != 0;
+    }
     return call->method == HTTP_POST || call->method == HTTP_PUT || call->method == HTTP_PATCH;
 }
 
@@ -117,7 +121,7 @@ static bool media_type_check(struct call *call, const struct call_input *input)
     if (call->content_type == CONTENT_OTHER && call->dialect != NULL && call->dialect->takes_any_type) {
         call->content_type = CONTENT_JSON;
     }
-    if (!has_body(call) || call->content_type != CONTENT_OTHER) {
+    if (!has_body(call, input) || call->content_type != CONTENT_OTHER) {
         return true;
     }
     call_reply_problem(call, 415, "unsupported_media_type",
@@ -191,7 +195,7 @@ static bool body_take(struct call *call, const struct call_input *input)
 {
     static const uint8_t nothing[JSON_PADDING];
     call->body = bytes_of(nothing, 0);
-    if (!has_body(call)) {
+    if (!has_body(call, input)) {
         return true;
     }
     if (input->body.size > LIMIT_BODY) {

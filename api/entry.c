@@ -109,6 +109,11 @@ static const struct entry_row entry_rows[] = {
     {"assigned_at", ENTRY_BULK,                   take_assigned_at},
 };
 
+struct targeting_subject entry_subject(const struct call *call, const struct entry *entry)
+{
+    return (struct targeting_subject){entry->user_id, entry->attributes, &call->catalog->user_sets};
+}
+
 static const struct entry_row *entry_row_find(struct bytes name, unsigned shape)
 {
     for (size_t i = 0; i < COUNT_OF(entry_rows); i++) {

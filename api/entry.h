@@ -44,6 +44,8 @@ struct entry_reading {
     bool needs_scope; /* something was forced */
 };
 
+/* The entry's user for the targeting, with the segments of call->catalog. */
+struct targeting_subject entry_subject(const struct call *call, const struct entry *entry);
 /* User id and attributes of GET .../{user_id}?attribute=value; `enroll` is no attribute. */
 bool entry_read_path(struct call *call, struct entry *entry);
 /* One document into reading->entry. */

@@ -29,6 +29,7 @@ static const struct query_row queries[] = {
       "format"}},
     {HTTP_GET, "/power", {"baseline", "mde", "power", "alpha", "variants", "std_dev", "users_per_day"}},
     {HTTP_GET, "/metric-definitions", {"archived", "limit", "cursor"}},
+    {HTTP_GET, "/segments", {"limit", "cursor"}},
     {HTTP_GET, "/tokens", {"limit", "cursor"}},
     {HTTP_GET, "/audit", {"limit", "cursor"}},
 };

@@ -129,6 +129,36 @@ static bool check_metrics(struct call *call, const struct experiment *experiment
     return false;
 }
 
+static bool names_segment(const struct experiment *experiment, struct bytes name)
+{
+    for (uint32_t i = 0; experiment != NULL && i < experiment->targeting.node_count; i++) {
+        const struct targeting_node *node = &experiment->targeting.nodes[i];
+        if (node->kind == TARGETING_SEGMENT && bytes_equal(node->segment, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Every segment that is new to the experiment must be there. */
+static bool check_segments(struct call *call, const struct experiment *experiment, const struct experiment *before)
+{
+    struct field_errors errors = field_errors_in(&call->arena);
+    for (uint32_t i = 0; i < experiment->targeting.node_count; i++) {
+        const struct targeting_node *node = &experiment->targeting.nodes[i];
+        if (node->kind == TARGETING_SEGMENT && user_sets_find(&call->catalog->user_sets, node->segment) == NULL &&
+            !names_segment(before, node->segment)) {
+            field_error_add(&errors, "unknown_segment", "there is no segment of this name: PUT /segments/{name} first",
+                            "%s.segment", node->path);
+        }
+    }
+    if (errors.count == 0) {
+        return true;
+    }
+    call_reply_field_errors(call, 422, "unknown_segment", &errors, "The targeting names segments that are not there.");
+    return false;
+}
+
 /* Does If-Match (a list of entity tags, or *) hold for this version? Absent, it always does. */
 static bool version_matches(struct bytes if_match, uint32_t version)
 {
@@ -388,7 +418,7 @@ static void create_attempt(struct call *call, struct experiment_work *work)
         handler_reply_refused(call, status, &errors);
         return;
     }
-    if (check_metrics(call, experiment, NULL)) {
+    if (check_metrics(call, experiment, NULL) && check_segments(call, experiment, NULL)) {
         create_submit(call, experiment, work);
     }
     experiment_free(experiment);
@@ -644,7 +674,7 @@ static void patch_write(struct call *call)
                                      .layer_start = patched->layer_start,
                                      .idempotency_key = patched->idempotency_key,
                                      .idempotency_digest = patched->idempotency_digest};
-    if (check_metrics(call, patched, current)) {
+    if (check_metrics(call, patched, current) && check_segments(call, patched, current)) {
         place_and_submit(call, patched, current->started_at_us != 0, &place, work, patch_done);
     }
     experiment_free(patched);

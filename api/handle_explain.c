@@ -28,6 +28,7 @@ static const char *const node_kinds[] = {
     [TARGETING_ALL] = "all",
     [TARGETING_ANY] = "any",
     [TARGETING_NOT] = "not",
+    [TARGETING_SEGMENT] = "segment",
 };
 
 /* The other experiment of the layer that has the user, which keeps them out of this one. */
@@ -216,6 +217,10 @@ static void write_node(struct json_writer *writer, const struct question *questi
     json_text(writer, node->path);
     json_key(writer, "kind");
     json_text(writer, node_kinds[node->kind]);
+    if (node->kind == TARGETING_SEGMENT) {
+        json_key(writer, "segment");
+        json_text_bytes(writer, node->segment);
+    }
     if (node->kind == TARGETING_CONDITION) {
         json_key(writer, "attribute");
         json_text_bytes(writer, node->attribute);
@@ -474,8 +479,8 @@ void handle_explain_get(struct call *call)
         .index = index,
         .entry = &entry,
     };
-    assign_explain(question.experiment, entry.user_id, entry.attributes, call->received_at_us,
-                   false, &question.told);
+    const struct targeting_subject subject = entry_subject(call, &entry);
+    assign_explain(question.experiment, &subject, call->received_at_us, false, &question.told);
     layer_settle(&question);
     override_settle(&question);
     struct json_writer writer = json_writer_in(&call->arena);
@@ -504,8 +509,8 @@ static void write_evaluation(struct json_writer *writer, struct call *call, uint
 {
     const struct experiment *experiment = call->catalog->experiments[index]->current;
     struct question question = {.call = call, .experiment = experiment, .index = index, .entry = entry};
-    assign_explain(experiment, entry->user_id, entry->attributes, call->received_at_us, true,
-                   &question.told);
+    const struct targeting_subject subject = entry_subject(call, entry);
+    assign_explain(experiment, &subject, call->received_at_us, true, &question.told);
     override_settle(&question);
     json_begin_object(writer);
     json_key(writer, "user_id");

@@ -197,8 +197,9 @@ static bool read_body(struct call *call, struct entry *out_entry)
 
 /* Of an assigned user: was anything decided, and by what? Not DISABLED though the experiment ended: clients then pass the
  * value over, and a variant once given stays. */
-static const char *variant_reason(const struct experiment *experiment, const struct entry *entry)
+static const char *variant_reason(const struct call *call, const struct experiment *experiment, const struct entry *entry)
 {
+    const struct targeting_subject subject = entry_subject(call, entry);
     if (entry->is_override) {
         return "TARGETING_MATCH"; /* of this very user */
     }
@@ -206,7 +207,7 @@ static const char *variant_reason(const struct experiment *experiment, const str
         return "STATIC"; /* what the record says */
     }
     const bool is_targeted = experiment->targeting.nodes != NULL &&
-                             targeting_matches(&experiment->targeting, entry->attributes);
+                             targeting_matches(&experiment->targeting, &subject);
     return is_targeted ? "TARGETING_MATCH" : "SPLIT";
 }
 
@@ -240,7 +241,7 @@ static void write_flag(struct json_writer *writer, struct call *call, const stru
         }
     }
     json_key(writer, "reason");
-    json_text(writer, is_in ? variant_reason(experiment, entry) : no_variant_reason(entry));
+    json_text(writer, is_in ? variant_reason(call, experiment, entry) : no_variant_reason(entry));
     json_key(writer, "variant");
     json_text_bytes(writer, is_in ? variant->name : bytes_of_text(""));
     json_key(writer, "metadata");

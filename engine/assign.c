@@ -110,9 +110,10 @@ static bool is_open(const struct experiment *experiment, int64_t now_us)
            (experiment->end_at_us == 0 || now_us < experiment->end_at_us);
 }
 
-struct assign_result assign_user(const struct experiment *experiment, struct bytes user_id,
-                                 struct bytes attributes, int64_t now_us)
+struct assign_result assign_user(const struct experiment *experiment, const struct targeting_subject *subject,
+                                 int64_t now_us)
 {
+    const struct bytes user_id = subject->user_id;
     struct assign_result result = {.reason = ASSIGN_NOT_RUNNING};
     if (!is_open(experiment, now_us)) {
         return result;
@@ -121,7 +122,7 @@ struct assign_result assign_user(const struct experiment *experiment, struct byt
         result.reason = ASSIGN_HOLDOUT;
         return result;
     }
-    if (!targeting_matches(&experiment->targeting, attributes)) {
+    if (!targeting_matches(&experiment->targeting, subject)) {
         result.reason = ASSIGN_NOT_TARGETED;
         return result;
     }
@@ -133,10 +134,10 @@ struct assign_result assign_user(const struct experiment *experiment, struct byt
     return result;
 }
 
-void assign_explain(const struct experiment *experiment, struct bytes user_id,
-                    struct bytes attributes, int64_t now_us, bool as_if_open,
-                    struct assign_explanation *out_explanation)
+void assign_explain(const struct experiment *experiment, const struct targeting_subject *subject, int64_t now_us,
+                    bool as_if_open, struct assign_explanation *out_explanation)
 {
+    const struct bytes user_id = subject->user_id;
     struct assign_explanation told = {
         .is_open = as_if_open || is_open(experiment, now_us),
         .is_held_out = is_held_out(experiment, user_id),
@@ -146,7 +147,7 @@ void assign_explain(const struct experiment *experiment, struct bytes user_id,
     if (experiment->holdout.size != 0) {
         told.holdout_point = assign_holdout_point(experiment->holdout, user_id);
     }
-    told.is_targeted = targeting_evaluate(&experiment->targeting, attributes, told.holds);
+    told.is_targeted = targeting_evaluate(&experiment->targeting, subject, told.holds);
     told.variant = variant_at(experiment, told.variant_point);
     const enum assign_reason traffic = traffic_reason(experiment, told.traffic_point, now_us);
     told.is_in_traffic = traffic == ASSIGN_SPLIT;

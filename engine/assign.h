@@ -35,8 +35,8 @@ double assign_layer_point(struct bytes layer, struct bytes user_id);
 /* The same for a holdout group: who is below its share is kept out of every experiment that names it. */
 double assign_holdout_point(struct bytes holdout, struct bytes user_id);
 
-/* What a new user would get at this time. attributes: an encoded map, or empty. */
-struct assign_result assign_user(const struct experiment *experiment, struct bytes user_id, struct bytes attributes,
+/* What a new user would get at this time. */
+struct assign_result assign_user(const struct experiment *experiment, const struct targeting_subject *subject,
                                  int64_t now_us);
 
 /* Every question of docs/assignment.md with its answer, those behind the first "no" as well. */
@@ -54,7 +54,7 @@ struct assign_explanation {
 };
 
 /* as_if_open: whatever the status and the schedule say. */
-void assign_explain(const struct experiment *experiment, struct bytes user_id, struct bytes attributes, int64_t now_us,
+void assign_explain(const struct experiment *experiment, const struct targeting_subject *subject, int64_t now_us,
                     bool as_if_open, struct assign_explanation *out_explanation);
 
 #endif

@@ -267,6 +267,10 @@ static void catalog_free(struct catalog_full *full)
         free(full->catalog.experiments);
         free(full->catalog.metrics);
         free(full->catalog.tokens);
+        for (uint32_t i = 0; i < full->catalog.user_sets.count; i++) {
+            user_set_unref(full->catalog.user_sets.items[i]);
+        }
+        free(full->catalog.user_sets.items);
         family_unref(full->family);
         free(full);
     }
@@ -318,6 +322,11 @@ static struct catalog_full *catalog_copy(const struct catalog *base)
     full->catalog.experiments = array_copy(from->experiments, from->experiment_count, 1);
     full->catalog.metrics = array_copy(from->metrics, from->metric_count, 1);
     full->catalog.tokens = array_copy(from->tokens, from->token_count, 1);
+    full->catalog.user_sets.items = array_copy(from->user_sets.items, from->user_sets.count, 1);
+    full->catalog.user_sets.count = full->catalog.user_sets.items != NULL ? from->user_sets.count : 0;
+    for (uint32_t i = 0; i < full->catalog.user_sets.count; i++) {
+        (void)user_set_ref(full->catalog.user_sets.items[i]);
+    }
     if (base != NULL) {
         full->family = ((const struct catalog_full *)base)->family;
         atomic_fetch_add(&full->family->catalogs, 1);
@@ -328,7 +337,7 @@ static struct catalog_full *catalog_copy(const struct catalog *base)
         }
     }
     if (full->catalog.experiments == NULL || full->catalog.metrics == NULL || full->catalog.tokens == NULL ||
-        full->family == NULL) {
+        full->catalog.user_sets.items == NULL || full->family == NULL) {
         catalog_free(full);
         return NULL;
     }
@@ -429,5 +438,41 @@ struct catalog *catalog_with_token(const struct catalog *base, struct token *tok
     }
     item->token_node = (struct catalog_token){token};
     full->catalog.tokens[at] = &item->token_node;
+    return catalog_seal(full);
+}
+
+struct catalog *catalog_with_user_set(const struct catalog *base, const struct user_set *set)
+{
+    struct catalog_full *full = catalog_copy(base);
+    if (full == NULL) {
+        user_set_unref(set);
+        return NULL;
+    }
+    struct user_sets *sets = &full->catalog.user_sets;
+    bool is_known = false;
+    const uint32_t place = user_sets_place(sets, user_set_name(set), &is_known);
+    if (is_known) {
+        user_set_unref(sets->items[place]);
+    } else {
+        memmove(&sets->items[place + 1], &sets->items[place], (sets->count - place) * sizeof(*sets->items));
+        sets->count++;
+    }
+    sets->items[place] = set;
+    return catalog_seal(full);
+}
+
+struct catalog *catalog_without_user_set(const struct catalog *base, struct bytes name)
+{
+    struct catalog_full *full = catalog_copy(base);
+    if (full == NULL) {
+        return NULL;
+    }
+    struct user_sets *sets = &full->catalog.user_sets;
+    bool is_known = false;
+    const uint32_t place = user_sets_place(sets, name, &is_known);
+    assert(is_known);
+    user_set_unref(sets->items[place]);
+    sets->count--;
+    memmove(&sets->items[place], &sets->items[place + 1], (sets->count - place) * sizeof(*sets->items));
     return catalog_seal(full);
 }

@@ -14,6 +14,7 @@
 
 #include "engine/base.h"
 #include "engine/definitions.h"
+#include "engine/user_set.h"
 
 #define CATALOG_NONE UINT32_MAX
 
@@ -45,6 +46,7 @@ struct catalog {
     uint32_t experiment_count;
     uint32_t metric_count;
     uint32_t token_count;
+    struct user_sets user_sets;
     uint64_t generation; /* grows with each change: a cache key */
     struct catalog_index *index; /* hashed names and ids */
     atomic_uint references;
@@ -81,6 +83,9 @@ struct catalog *catalog_with_experiment(const struct catalog *base, struct exper
 struct catalog *catalog_with_overrides(const struct catalog *base, uint32_t experiment, struct overrides *overrides);
 struct catalog *catalog_with_metric(const struct catalog *base, struct metric *metric);
 struct catalog *catalog_with_token(const struct catalog *base, struct token *token);
+/* The reference to the set moves to the catalog, and ends where memory is out. */
+struct catalog *catalog_with_user_set(const struct catalog *base, const struct user_set *set);
+struct catalog *catalog_without_user_set(const struct catalog *base, struct bytes name);
 struct catalog *catalog_empty(void);
 
 #endif

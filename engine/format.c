@@ -370,6 +370,7 @@ static enum status segment_footer_add_record(struct segment_footer *footer,
     case RECORD_METRIC:
     case RECORD_TOKEN:
     case RECORD_OVERRIDES:
+    case RECORD_USER_SET:
         footer->others++;
         return STATUS_OK;
     }
@@ -452,13 +453,18 @@ static const char *const assignment_fields[] = {
     "assigned_at_us", "forced",  "attributes", NULL};
 static const char *const definition_fields[] = {"id", "version", "author", "document", NULL};
 
+static const char *const user_set_fields[] = {"name", "author", "operation", "part", "part_count", "users", NULL};
+
 #define EVENT_FIELD_COUNT      5u
 #define ASSIGNMENT_FIELD_COUNT 7u
 #define DEFINITION_FIELD_COUNT 4u
+#define USER_SET_FIELD_COUNT   6u
 
 static_assert(COUNT_OF(event_fields) == EVENT_FIELD_COUNT + 1, "a name for each field");
 static_assert(COUNT_OF(assignment_fields) == ASSIGNMENT_FIELD_COUNT + 1, "a name for each field");
 static_assert(COUNT_OF(definition_fields) == DEFINITION_FIELD_COUNT + 1, "a name for each field");
+static_assert(COUNT_OF(user_set_fields) == USER_SET_FIELD_COUNT + 1, "a name for each field");
+static_assert(USER_SET_PART_USERS * USER_PRINT_SIZE + 512 <= LIMIT_RECORD, "a part is one record");
 
 static const struct record_kind_row record_kinds[] = {
     [RECORD_EVENT] = {"event",      1, event_fields     },
@@ -467,6 +473,7 @@ static const struct record_kind_row record_kinds[] = {
     [RECORD_METRIC] = {"metric",     1, definition_fields},
     [RECORD_TOKEN] = {"token",      1, definition_fields},
     [RECORD_OVERRIDES] = {"overrides",  1, definition_fields},
+    [RECORD_USER_SET] = {"user_set",   1, user_set_fields  },
 };
 
 static_assert(COUNT_OF(record_kinds) == RECORD_KIND_END, "every kind has a row");
@@ -803,5 +810,57 @@ enum status definition_decode(const struct record *record, struct definition *ou
         return STATUS_DAMAGED;
     }
     *out_definition = definition;
+    return STATUS_OK;
+}
+
+static bool user_set_part_valid(const struct user_set_part *part)
+{
+    const size_t count = part->users.size / USER_PRINT_SIZE;
+    const uint32_t operation = (uint32_t)part->operation;
+    if (part->name.size < 1 || part->name.size > LIMIT_KEY || operation < USER_SET_REPLACE || operation > USER_SET_DROP ||
+        part->part >= part->part_count || part->users.size % USER_PRINT_SIZE != 0 || count > USER_SET_PART_USERS ||
+        (operation == USER_SET_DROP && (count != 0 || part->part_count != 1))) {
+        return false;
+    }
+    for (size_t i = 1; i < count; i++) {
+        const uint8_t *at = part->users.data + i * USER_PRINT_SIZE;
+        if (user_print_order(user_print_load(at - USER_PRINT_SIZE), user_print_load(at)) >= 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void user_set_part_encode(struct pack_writer *writer, const struct user_set_part *part, int64_t received_at_us)
+{
+    assert(user_set_part_valid(part));
+    size_t place = record_begin(writer, RECORD_USER_SET, received_at_us);
+    pack_array(writer, USER_SET_FIELD_COUNT);
+    pack_text(writer, part->name);
+    pack_bin(writer, bytes_of(part->author.bytes, sizeof(part->author.bytes)));
+    pack_uint(writer, (uint64_t)part->operation);
+    pack_uint(writer, part->part);
+    pack_uint(writer, part->part_count);
+    pack_bin(writer, part->users);
+    record_end(writer, place);
+}
+
+enum status user_set_part_decode(const struct record *record, struct user_set_part *out_part)
+{
+    assert(record->kind == RECORD_USER_SET);
+    struct pack_cursor cursor = pack_cursor_on(record->payload);
+    uint32_t count;
+    uint32_t operation = 0;
+    struct user_set_part part = {0};
+    if (!pack_read_array(&cursor, &count) || count != USER_SET_FIELD_COUNT || !pack_read_text(&cursor, &part.name) ||
+        !uuid_take(&cursor, &part.author) || !u32_take(&cursor, &operation) || !u32_take(&cursor, &part.part) ||
+        !u32_take(&cursor, &part.part_count) || !pack_read_bin(&cursor, &part.users) || cursor.at != cursor.end) {
+        return STATUS_DAMAGED;
+    }
+    part.operation = (enum user_set_operation)operation;
+    if (!user_set_part_valid(&part)) {
+        return STATUS_DAMAGED;
+    }
+    *out_part = part;
     return STATUS_OK;
 }

@@ -124,9 +124,10 @@ enum record_kind {
     RECORD_METRIC = 4,
     RECORD_TOKEN = 5,
     RECORD_OVERRIDES = 6,
+    RECORD_USER_SET = 7,
 };
 
-#define RECORD_KIND_END 7 /* one past the last */
+#define RECORD_KIND_END 8 /* one past the last */
 
 /* One row a kind: what dump, verify and docs/format.md say of it. */
 struct record_kind_row {
@@ -184,6 +185,50 @@ struct definition {
     struct bytes document; /* an encoded msgpack map; shapes in definitions.h */
 };
 
+/* Of a user id, its 128-bit XXH3 with seed 0; as bytes, big-endian. */
+struct user_print {
+    uint64_t high;
+    uint64_t low;
+};
+
+#define USER_PRINT_SIZE 16u
+
+static inline int user_print_order(struct user_print a, struct user_print b)
+{
+    return a.high != b.high ? (a.high > b.high) - (a.high < b.high) : (a.low > b.low) - (a.low < b.low);
+}
+
+static inline struct user_print user_print_load(const uint8_t *from)
+{
+    return (struct user_print){__builtin_bswap64(load_u64(from)), __builtin_bswap64(load_u64(from + 8))};
+}
+
+static inline void user_print_store(uint8_t *to, struct user_print print)
+{
+    store_u64(to, __builtin_bswap64(print.high));
+    store_u64(to + 8, __builtin_bswap64(print.low));
+}
+
+/* The numbers are permanent. */
+enum user_set_operation {
+    USER_SET_REPLACE = 1, /* the users are all; makes the set where there is none */
+    USER_SET_ADD = 2,
+    USER_SET_REMOVE = 3,
+    USER_SET_DROP = 4, /* the set as a whole; no users */
+};
+
+/* One part of a change of a set of users. The parts of a change are one frame, and it takes effect with the last. */
+struct user_set_part {
+    struct bytes name;
+    struct uuid author;
+    enum user_set_operation operation;
+    uint32_t part; /* from 0 */
+    uint32_t part_count;
+    struct bytes users; /* prints, ascending within all parts together */
+};
+
+#define USER_SET_PART_USERS 32000u /* the most of one part */
+
 /* Encoders append one whole record; check writer->overflow. Decoders borrow from the payload and return STATUS_DAMAGED
  * where it is not what the kind's row says; each decodes to a wholly valid value. One thing is left out for speed: of an
  * event's properties only the first byte is looked at (it is a map); pack_check() proves the rest, and verify calls it. */
@@ -194,6 +239,9 @@ MUST_USE enum status assignment_decode(const struct record *record, struct assig
 void definition_encode(struct pack_writer *writer, enum record_kind kind, const struct definition *definition,
                        int64_t received_at_us);
 MUST_USE enum status definition_decode(const struct record *record, struct definition *out_definition);
+
+void user_set_part_encode(struct pack_writer *writer, const struct user_set_part *part, int64_t received_at_us);
+MUST_USE enum status user_set_part_decode(const struct record *record, struct user_set_part *out_part);
 
 /* The parts of event_encode(), for a parser that writes the properties in place: begin, then exactly one map written to
  * the writer, then end. `place` is where the record started. */

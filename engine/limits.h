@@ -13,6 +13,7 @@
 #define LIMIT_BODY_UNPACKED       (8u * 1024 * 1024)  /* a gzip body, unpacked */
 #define LIMIT_EVENTS_PER_REQUEST  10000u
 #define LIMIT_USERS_PER_REQUEST   10000u
+#define LIMIT_SEGMENT_CHANGE      500000u             /* users of one change of a segment */
 #define LIMIT_JSON_DEPTH          16u
 #define LIMIT_OBJECT_KEYS         1024u               /* keys of one JSON object */
 #define LIMIT_USER_ID             255u
@@ -51,6 +52,8 @@
 #define LIMIT_EXPERIMENTS         10000u
 #define LIMIT_METRICS             1000u
 #define LIMIT_TOKENS              10000u
+#define LIMIT_SEGMENTS            1000u               /* of users; in the code, user sets */
+#define LIMIT_SEGMENT_USERS       10000000u           /* in all of them together: 16 bytes each */
 #define LIMIT_EVENT_TYPES         10000u              /* told apart when a metric is defined; more are still counted */
 
 /* Times. Events before 2000 or more than a day ahead of the server's clock are refused. */

@@ -81,6 +81,7 @@ void state_close(struct state *state)
     free(state->dirty[1].numbers);
     free(state->dirty[2].numbers);
     row_writer_close(state->export);
+    state_sets_deinit(state);
     pthread_mutex_destroy(&state->catalog_mutex);
     free(state);
 }
@@ -104,7 +105,7 @@ uint64_t state_catalog_generation(const struct state *state)
     return atomic_load_explicit(&state->catalog_generation, memory_order_acquire);
 }
 
-static void catalog_publish(struct state *state, struct catalog *catalog)
+void state_publish_catalog(struct state *state, struct catalog *catalog)
 {
     pthread_mutex_lock(&state->catalog_mutex);
     struct catalog *old = state->catalog;
@@ -211,7 +212,7 @@ static enum status apply_experiment(struct state *state, const struct definition
     if (catalog == NULL) {
         return STATUS_NO_MEMORY;
     }
-    catalog_publish(state, catalog);
+    state_publish_catalog(state, catalog);
     *out_applied = true;
     status = rollup_grow(&state->rollup, at != CATALOG_NONE ? at : catalog->experiment_count - 1, variants);
     return status == STATUS_OK && is_drawn_anew ? rollup_retire(&state->rollup, at, definition->version) : status;
@@ -253,7 +254,7 @@ static enum status apply_metric(struct state *state, const struct definition *de
     struct catalog *catalog = catalog_with_metric(state->catalog, metric);
     status = catalog != NULL ? STATUS_OK : STATUS_NO_MEMORY;
     if (status == STATUS_OK) {
-        catalog_publish(state, catalog);
+        state_publish_catalog(state, catalog);
         *out_applied = true;
         if (past) {
             status = state_redo_metric(state, before, catalog, at != CATALOG_NONE ? at : catalog->metric_count - 1, lsn);
@@ -282,7 +283,7 @@ static enum status apply_token(struct state *state, const struct definition *def
     if (catalog == NULL) {
         return STATUS_NO_MEMORY;
     }
-    catalog_publish(state, catalog);
+    state_publish_catalog(state, catalog);
     *out_applied = true;
     return STATUS_OK;
 }
@@ -305,7 +306,7 @@ static enum status apply_overrides(struct state *state, const struct definition 
     if (catalog == NULL) {
         return STATUS_NO_MEMORY;
     }
-    catalog_publish(state, catalog);
+    state_publish_catalog(state, catalog);
     *out_applied = true;
     return STATUS_OK;
 }
@@ -676,6 +677,9 @@ enum status state_apply(struct state *state, const struct record *records, size_
         case RECORD_OVERRIDES:
             status = apply_definition_record(state, record, &outcome);
             break;
+        case RECORD_USER_SET:
+            status = state_apply_user_set(state, record, &outcome);
+            break;
         }
         if (status != STATUS_OK) {
             return status;
@@ -766,5 +770,5 @@ void state_totals(const struct state *state, struct state_totals *out_totals)
 uint64_t state_memory(const struct state *state)
 {
     return users_memory(&state->users) + event_ids_memory(&state->event_ids) + pool_memory(&state->duplicates) +
-           rollup_memory(&state->rollup);
+           rollup_memory(&state->rollup) + state_sets_memory(state);
 }

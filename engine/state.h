@@ -185,9 +185,10 @@ enum state_table {
     TABLE_CELLS = 3,
     TABLE_EVENT_IDS = 4,
     TABLE_DUPLICATES = 5,
+    TABLE_USER_SETS = 6,
 };
 
-#define STATE_TABLE_END 6
+#define STATE_TABLE_END 7
 
 const char *state_table_name(enum state_table table);
 

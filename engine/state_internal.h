@@ -1,5 +1,5 @@
 /* state_internal.h: what the parts of the state share: state.c (apply), state_past.c (late facts), state_rows.c (the
- * durable form), state_results.c,
+ * durable form), state_sets.c (sets of users), state_results.c,
  * state_members.c and state_quantile.c (answers). Nobody else includes it.
  */
 #ifndef ASSAY_ENGINE_STATE_INTERNAL_H
@@ -29,6 +29,18 @@ struct seen_type {
 };
 
 struct row_writer; /* state_rows.c */
+
+/* A change of a set of users whose parts have not all come. */
+struct set_parts {
+    char name[LIMIT_KEY];
+    size_t name_size;
+    enum user_set_operation operation;
+    uint32_t part_count;
+    uint32_t next;
+    struct user_print *users;
+    size_t count;
+    size_t capacity;
+};
 
 struct state {
     struct state_options options;
@@ -75,6 +87,11 @@ struct state {
     uint32_t exported_definitions;
     uint32_t exported_event_ids;
     uint32_t exported_duplicates;
+
+    struct set_parts parts;
+    struct user_sets exported_sets; /* as the last export left them */
+    struct user_set *imported_set;  /* while loading: the one whose rows come */
+    uint64_t imported_users;        /* that its head promised */
 };
 
 /* Of two values in millionths, in two's complement: added up modulo 2^128 it can be taken back. */
@@ -88,6 +105,18 @@ MUST_USE enum status list_append(uint32_t **list, uint32_t *count, uint32_t *cap
 /* Before a user, its enrolments or vectors change: notes it for the next export, and exports it as it is now where the one
  * under way has not come to it yet. */
 MUST_USE enum status state_touch_user(struct state *state, uint32_t user);
+/* Makes a catalog the one that everybody is given. */
+void state_publish_catalog(struct state *state, struct catalog *catalog);
+/* Sets of users, in state_sets.c: a record; all rows; the rows that changed since the last time; loading. */
+MUST_USE enum status state_apply_user_set(struct state *state, const struct record *record, uint8_t *outcome);
+MUST_USE enum status state_sets_emit(struct row_writer *rows, const struct state *state);
+MUST_USE enum status state_sets_emit_changes(struct row_writer *rows, struct state *state);
+MUST_USE enum status state_sets_import(struct state *state, struct bytes key, struct bytes value);
+MUST_USE enum status state_sets_import_end(struct state *state);
+uint64_t state_sets_memory(const struct state *state);
+void state_sets_deinit(struct state *state);
+/* Visits a row. */
+MUST_USE enum status row_emit_bytes(struct row_writer *rows, enum state_table table, struct bytes key, struct bytes value);
 /* Visits one user's row. */
 MUST_USE enum status row_emit_user(struct row_writer *rows, const struct state *state, uint32_t user);
 void row_writer_close(struct row_writer *rows); /* NULL is fine */

@@ -12,6 +12,7 @@
  *                u32 each                      [day, events, first(, sum)], ..., [follows(, product), ...]]
  *   event_ids    chunk u32                    binary: 20 bytes an id: fingerprint low, high u64, body u32
  *   duplicates   chunk u32                    binary: lsns u64
+ *   user_sets    name, ...                    see state_sets.c
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,8 @@ const char *state_table_name(enum state_table table)
 {
     static const char *const names[] = {[TABLE_META] = "meta",           [TABLE_DEFINITIONS] = "definitions",
                                         [TABLE_USERS] = "users",         [TABLE_CELLS] = "cells",
-                                        [TABLE_EVENT_IDS] = "event_ids", [TABLE_DUPLICATES] = "duplicates"};
+                                        [TABLE_EVENT_IDS] = "event_ids", [TABLE_DUPLICATES] = "duplicates",
+                                        [TABLE_USER_SETS] = "user_sets"};
     static_assert(COUNT_OF(names) == STATE_TABLE_END, "a name for each table");
     return (unsigned)table < STATE_TABLE_END ? names[table] : "unknown";
 }
@@ -54,6 +56,11 @@ static uint64_t key_get(struct bytes key, size_t at, size_t size)
 }
 
 /* ---- encoding ---- */
+
+enum status row_emit_bytes(struct row_writer *rows, enum state_table table, struct bytes key, struct bytes value)
+{
+    return rows->visit(rows->context, table, key, value);
+}
 
 /* Encodes by calling encode again with twice the room until it fits, then visits. */
 static enum status row_emit(struct row_writer *rows, enum state_table table, struct bytes key,
@@ -449,6 +456,9 @@ enum status state_export(struct state *state, state_row_visit *visit, void *cont
     if (status == STATUS_OK) {
         status = emit_chunks(&rows, state, TABLE_DUPLICATES, 0, state->duplicates.count);
     }
+    if (status == STATUS_OK) {
+        status = state_sets_emit(&rows, state);
+    }
     free(rows.writer.data);
     return status;
 }
@@ -486,6 +496,9 @@ static enum status emit_changes(struct row_writer *rows, struct state *state)
     }
     if (status == STATUS_OK && state->exported_duplicates != state->duplicates.count) {
         status = emit_chunks(rows, state, TABLE_DUPLICATES, state->exported_duplicates, state->duplicates.count);
+    }
+    if (status == STATUS_OK) {
+        status = state_sets_emit_changes(rows, state);
     }
     state->exported_definitions = state->definition_count;
     state->exported_event_ids = state->event_ids.prints.count;
@@ -861,6 +874,8 @@ enum status state_import(struct state *state, enum state_table table, struct byt
         return event_ids_import(state, value);
     case TABLE_DUPLICATES:
         return duplicates_import(state, value);
+    case TABLE_USER_SETS:
+        return state_sets_import(state, key, value);
     }
     return STATUS_DAMAGED;
 }
@@ -915,7 +930,8 @@ enum status state_import_end(struct state *state)
     state->exported_definitions = state->definition_count;
     state->exported_event_ids = state->event_ids.prints.count;
     state->exported_duplicates = state->duplicates.count;
-    return members_import(state);
+    const enum status status = state_sets_import_end(state);
+    return status == STATUS_OK ? members_import(state) : status;
 }
 
 void state_row_describe(enum state_table table, struct bytes key, struct bytes value, char *out_text, size_t size)
@@ -924,6 +940,9 @@ void state_row_describe(enum state_table table, struct bytes key, struct bytes v
         (void)snprintf(out_text, size, "cells: experiment %u, variant %u, metric %d, %zu bytes",
                        (unsigned)key_get(key, 0, 4), (unsigned)key_get(key, 4, 4), (int)(int32_t)key_get(key, 8, 4),
                        value.size);
+    } else if (table == TABLE_USER_SETS) {
+        (void)snprintf(out_text, size, "user_sets: %.*s, %zu bytes", (int)strnlen((const char *)key.data, key.size),
+                       (const char *)key.data, value.size);
     } else if (table == TABLE_META) {
         (void)snprintf(out_text, size, "meta, %zu bytes", value.size);
     } else {

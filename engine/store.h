@@ -41,7 +41,8 @@ struct store_batch {
 /* A state_row_visit: appends the row. context: struct store_batch. */
 enum status store_batch_add(void *context, enum state_table table, struct bytes key, struct bytes value);
 void store_batch_deinit(struct store_batch *batch);
-/* Writes the batch in one transaction, durable when this returns. A cell whose value is a msgpack nil is deleted.
+/* Writes the batch in one transaction, durable when this returns. A cell, or a row of a set
+ * of users, whose value is a msgpack nil is deleted.
  * STATUS_NO_SPACE, STATUS_IO: nothing of it was written; it may be tried again. */
 MUST_USE enum status store_write(struct store *store, const struct store_batch *batch, struct error *error);
 

@@ -20,6 +20,7 @@ struct tree {
 struct rule_document {
     struct condition_fields condition;
     struct field combinations[3];
+    struct field segment;
 };
 
 #define RULE_PART(part)                                                                            \
@@ -34,9 +35,11 @@ static const struct field_row rule_rows[] = {
     {.name = "all",       RULE_PART(combinations[0])    },
     {.name = "any",       RULE_PART(combinations[1])    },
     {.name = "not",       RULE_PART(combinations[2])    },
+    {.name = "segment",   RULE_PART(segment)            },
 };
 
 #define RULE_PARTS_OF_CONDITION 0x0fu /* as bits of struct presence */
+#define RULE_PART_SEGMENT       0x80u
 
 static const enum targeting_kind combination_kinds[] = {
     TARGETING_ALL,
@@ -150,6 +153,13 @@ static bool tree_takes_pattern(struct tree *tree, const struct condition_fields 
     return false;
 }
 
+static void segment_read(struct tree *tree, uint32_t index, const struct field *field)
+{
+    static const struct field_row row = {.name = "segment", .least = 1, .most = LIMIT_KEY};
+    tree->nodes[index].kind = TARGETING_SEGMENT;
+    field_kind_key.read(tree->reading, &row, field, &tree->nodes[index].segment);
+}
+
 static void rule_read(struct tree *tree, uint32_t index)
 {
     struct reading *reading = tree->reading;
@@ -163,6 +173,14 @@ static void rule_read(struct tree *tree, uint32_t index)
         return;
     }
     bool has_parts = (presence.set & RULE_PARTS_OF_CONDITION) != 0;
+    if (presence.set == RULE_PART_SEGMENT) {
+        segment_read(tree, index, &document.segment);
+        return;
+    }
+    if ((presence.set & RULE_PART_SEGMENT) != 0) {
+        field_fault(reading, &rule, "not_allowed", "must have nothing beside \"segment\": use \"all\" or \"any\"");
+        return;
+    }
     bool has_combinations = (presence.set & ~(uint64_t)RULE_PARTS_OF_CONDITION) != 0;
     if (has_parts && has_combinations) {
         field_fault(reading, &rule, "not_allowed",
@@ -272,6 +290,12 @@ enum status targeting_decode(struct bytes document, const char *path, struct are
 
 /* ---- Evaluation ---- */
 
+static bool segment_holds(const struct targeting_node *node, const struct targeting_subject *subject)
+{
+    const struct user_set *set = user_sets_find(subject->user_sets, node->segment);
+    return set != NULL && user_set_has(set, user_print_of(subject->user_id));
+}
+
 static bool condition_holds(const struct targeting_node *node, struct bytes attributes)
 {
     struct pack_value value;
@@ -280,7 +304,7 @@ static bool condition_holds(const struct targeting_node *node, struct bytes attr
 }
 
 static bool node_holds(const struct targeting_node *node, const bool holds[],
-                       struct bytes attributes)
+                       const struct targeting_subject *subject)
 {
     uint32_t held = 0;
     for (uint32_t i = 0; i < node->child_count; i++) {
@@ -288,7 +312,9 @@ static bool node_holds(const struct targeting_node *node, const bool holds[],
     }
     switch (node->kind) {
     case TARGETING_CONDITION:
-        return condition_holds(node, attributes);
+        return condition_holds(node, subject->attributes);
+    case TARGETING_SEGMENT:
+        return segment_holds(node, subject);
     case TARGETING_ALL:
         return held == node->child_count;
     case TARGETING_ANY:
@@ -300,19 +326,19 @@ static bool node_holds(const struct targeting_node *node, const bool holds[],
     return false;
 }
 
-bool targeting_evaluate(const struct targeting *targeting, struct bytes attributes,
+bool targeting_evaluate(const struct targeting *targeting, const struct targeting_subject *subject,
                         bool out_holds[TARGETING_NODES_MAX])
 {
     assert(targeting->node_count <= TARGETING_NODES_MAX);
     /* Children lie behind their parent, so backwards every child is known before its parent asks. */
     for (uint32_t i = targeting->node_count; i-- > 0;) {
-        out_holds[i] = node_holds(&targeting->nodes[i], out_holds, attributes);
+        out_holds[i] = node_holds(&targeting->nodes[i], out_holds, subject);
     }
     return targeting->node_count == 0 || out_holds[0];
 }
 
-bool targeting_matches(const struct targeting *targeting, struct bytes attributes)
+bool targeting_matches(const struct targeting *targeting, const struct targeting_subject *subject)
 {
     bool holds[TARGETING_NODES_MAX];
-    return targeting_evaluate(targeting, attributes, holds);
+    return targeting_evaluate(targeting, subject, holds);
 }

@@ -1,7 +1,7 @@
 /* targeting.h: who may enter an experiment: a tree of conditions over a user's attributes. Pure; any thread.
  *
  * A document is {"countries": [...], "min_version": "2.0.0", "rules": [rule, ...]}; all of it must hold. A rule is
- * {"attribute", "op", "value" or "values"} or {"all": [rule...]}, {"any": [rule...]}, {"not": rule}. `countries` stands
+ * {"attribute", "op", "value" or "values"}, {"segment": name}, or {"all": [rule...]}, {"any": [rule...]}, {"not": rule}. `countries` stands
  * for {"attribute": "country", "op": "in"}, without regard to case; `min_version` for {"attribute": "version", "op":
  * "semver_gte"}.
  *
@@ -15,6 +15,7 @@
 #include "engine/base.h"
 #include "engine/limits.h"
 #include "engine/pack.h"
+#include "engine/user_set.h"
 
 struct field_errors;
 struct regex;
@@ -72,12 +73,14 @@ enum targeting_kind {
     TARGETING_ALL,
     TARGETING_ANY,
     TARGETING_NOT,
+    TARGETING_SEGMENT, /* the user is in this set */
 };
 
 /* A node of the tree, children next to each other in one array. */
 struct targeting_node {
     enum targeting_kind kind;
     struct bytes attribute; /* of a condition */
+    struct bytes segment;   /* its name */
     enum rule_operator operation;
     struct rule_values values;
     uint32_t first_child; /* index in nodes */
@@ -99,9 +102,16 @@ struct targeting {
 MUST_USE enum status targeting_decode(struct bytes document, const char *path, struct arena *arena,
                                       struct field_errors *errors, struct targeting *out_targeting);
 
-/* attributes: an encoded map, or empty. */
-bool targeting_matches(const struct targeting *targeting, struct bytes attributes);
+/* Who is asked about. */
+struct targeting_subject {
+    struct bytes user_id;
+    struct bytes attributes;           /* an encoded map, or empty */
+    const struct user_sets *user_sets; /* NULL: there are none. In a set that is not there is nobody */
+};
+
+bool targeting_matches(const struct targeting *targeting, const struct targeting_subject *subject);
 /* The same, with the outcome of each node by its index. */
-bool targeting_evaluate(const struct targeting *targeting, struct bytes attributes, bool out_holds[TARGETING_NODES_MAX]);
+bool targeting_evaluate(const struct targeting *targeting, const struct targeting_subject *subject,
+                        bool out_holds[TARGETING_NODES_MAX]);
 
 #endif

@@ -30,6 +30,19 @@ static struct experiment experiment_of(uint64_t salt, double traffic_allocation,
     };
 }
 
+static struct assign_result assign_one(const struct experiment *experiment, struct bytes user_id, struct bytes attributes,
+                                       int64_t now_us)
+{
+    return assign_user(experiment, &(struct targeting_subject){.user_id = user_id, .attributes = attributes}, now_us);
+}
+
+static void explain_one(const struct experiment *experiment, struct bytes user_id, struct bytes attributes, int64_t now_us,
+                        bool as_if_open, struct assign_explanation *out)
+{
+    const struct targeting_subject subject = {.user_id = user_id, .attributes = attributes};
+    assign_explain(experiment, &subject, now_us, as_if_open, out);
+}
+
 /* ---- Vectors ---- */
 
 static FILE *vectors_open(void)
@@ -190,7 +203,7 @@ Test(assign, variants_are_those_of_the_published_vectors)
             continue;
         }
         struct assign_result result =
-            assign_user(&experiment, bytes_of_text(user_id), no_attributes, now);
+            assign_one(&experiment, bytes_of_text(user_id), no_attributes, now);
         if (strcmp(variant, "null") == 0) {
             cr_expect_eq(result.reason,
                          experiment.layer.size > 0     ? ASSIGN_LAYER
@@ -293,7 +306,7 @@ Test(assign, variants_get_their_weights)
         for (uint32_t i = 0; i < USERS; i++) {
             char text[64];
             struct bytes user_id = bytes_of(text, (size_t)shapes[shape](text, sizeof(text), i));
-            struct assign_result result = assign_user(&experiment, user_id, no_attributes, NOW_US);
+            struct assign_result result = assign_one(&experiment, user_id, no_attributes, NOW_US);
             if (result.reason == ASSIGN_SPLIT) {
                 counts[result.variant]++;
                 enrolled++;
@@ -369,8 +382,8 @@ Test(assign, more_traffic_keeps_everyone_where_they_are)
     for (uint32_t i = 0; i < 10000; i++) {
         char text[64];
         struct bytes user_id = bytes_of(text, (size_t)shape_integer(text, sizeof(text), i));
-        struct assign_result before = assign_user(&less, user_id, no_attributes, NOW_US);
-        struct assign_result after = assign_user(&more, user_id, no_attributes, NOW_US);
+        struct assign_result before = assign_one(&less, user_id, no_attributes, NOW_US);
+        struct assign_result after = assign_one(&more, user_id, no_attributes, NOW_US);
         if (before.reason == ASSIGN_SPLIT) {
             cr_assert_eq(after.reason, ASSIGN_SPLIT);
             cr_assert_eq(after.variant, before.variant);
@@ -389,9 +402,9 @@ Test(assign, all_or_nobody_at_the_ends_of_traffic)
     for (uint32_t i = 0; i < 100000; i++) {
         char text[64];
         struct bytes user_id = bytes_of(text, (size_t)shape_integer(text, sizeof(text), i));
-        cr_assert_eq(assign_user(&nobody, user_id, no_attributes, NOW_US).reason,
+        cr_assert_eq(assign_one(&nobody, user_id, no_attributes, NOW_US).reason,
                      ASSIGN_NOT_IN_TRAFFIC);
-        cr_assert_eq(assign_user(&everybody, user_id, no_attributes, NOW_US).reason, ASSIGN_SPLIT);
+        cr_assert_eq(assign_one(&everybody, user_id, no_attributes, NOW_US).reason, ASSIGN_SPLIT);
         double point = assign_traffic_point(3, user_id);
         cr_assert(point >= 0 && point < 1);
     }
@@ -406,7 +419,7 @@ Test(assign, the_last_open_variant_takes_the_remainder)
     for (uint32_t i = 0; i < 100000; i++) {
         char text[64];
         struct bytes user_id = bytes_of(text, (size_t)shape_integer(text, sizeof(text), i));
-        counts[assign_user(&experiment, user_id, no_attributes, NOW_US).variant]++;
+        counts[assign_one(&experiment, user_id, no_attributes, NOW_US).variant]++;
     }
     cr_expect_eq(counts[0] + counts[3], 0);
     cr_expect_float_eq((double)counts[1], 25000, 900);
@@ -422,16 +435,16 @@ Test(assign, only_running_experiments_inside_their_schedule_assign)
         experiment.status = (enum experiment_status)status;
         enum assign_reason expected =
             status == EXPERIMENT_RUNNING ? ASSIGN_SPLIT : ASSIGN_NOT_RUNNING;
-        cr_expect_eq(assign_user(&experiment, user_id, no_attributes, NOW_US).reason, expected);
+        cr_expect_eq(assign_one(&experiment, user_id, no_attributes, NOW_US).reason, expected);
     }
     experiment.status = EXPERIMENT_RUNNING;
     experiment.start_at_us = NOW_US;
     experiment.end_at_us = NOW_US + 10;
-    cr_expect_eq(assign_user(&experiment, user_id, no_attributes, NOW_US - 1).reason,
+    cr_expect_eq(assign_one(&experiment, user_id, no_attributes, NOW_US - 1).reason,
                  ASSIGN_NOT_RUNNING);
-    cr_expect_eq(assign_user(&experiment, user_id, no_attributes, NOW_US).reason, ASSIGN_SPLIT);
-    cr_expect_eq(assign_user(&experiment, user_id, no_attributes, NOW_US + 9).reason, ASSIGN_SPLIT);
-    cr_expect_eq(assign_user(&experiment, user_id, no_attributes, NOW_US + 10).reason,
+    cr_expect_eq(assign_one(&experiment, user_id, no_attributes, NOW_US).reason, ASSIGN_SPLIT);
+    cr_expect_eq(assign_one(&experiment, user_id, no_attributes, NOW_US + 9).reason, ASSIGN_SPLIT);
+    cr_expect_eq(assign_one(&experiment, user_id, no_attributes, NOW_US + 10).reason,
                  ASSIGN_NOT_RUNNING);
 }
 
@@ -455,14 +468,14 @@ Test(assign, status_is_asked_before_targeting_and_targeting_before_traffic)
     pack_text_z(&writer, "country");
     pack_text_z(&writer, "us");
     struct bytes attributes = bytes_of(data, writer.size);
-    cr_expect_eq(assign_user(&experiment, user_id, no_attributes, NOW_US).reason,
+    cr_expect_eq(assign_one(&experiment, user_id, no_attributes, NOW_US).reason,
                  ASSIGN_NOT_TARGETED);
-    cr_expect_eq(assign_user(&experiment, user_id, attributes, NOW_US).reason,
+    cr_expect_eq(assign_one(&experiment, user_id, attributes, NOW_US).reason,
                  ASSIGN_NOT_IN_TRAFFIC);
     experiment.traffic_allocation = 1;
-    cr_expect_eq(assign_user(&experiment, user_id, attributes, NOW_US).reason, ASSIGN_SPLIT);
+    cr_expect_eq(assign_one(&experiment, user_id, attributes, NOW_US).reason, ASSIGN_SPLIT);
     experiment.status = EXPERIMENT_PAUSED;
-    cr_expect_eq(assign_user(&experiment, user_id, no_attributes, NOW_US).reason,
+    cr_expect_eq(assign_one(&experiment, user_id, no_attributes, NOW_US).reason,
                  ASSIGN_NOT_RUNNING);
 }
 
@@ -505,8 +518,8 @@ Test(assign, an_explanation_says_what_is_done)
         experiment.layer_start = 0.25;
         experiment.holdout = i % 2 == 0 ? bytes_of_text("q4") : no_attributes;
         experiment.holdout_share = 0.4;
-        struct assign_result done = assign_user(&experiment, user_id, encoded, NOW_US);
-        assign_explain(&experiment, user_id, encoded, NOW_US, false, &told);
+        struct assign_result done = assign_one(&experiment, user_id, encoded, NOW_US);
+        explain_one(&experiment, user_id, encoded, NOW_US, false, &told);
         cr_assert_eq(told.result.reason, done.reason);
         cr_assert_eq(told.result.variant, done.variant);
         cr_assert_eq(told.is_open, i % 5 != 0);
@@ -515,9 +528,9 @@ Test(assign, an_explanation_says_what_is_done)
         cr_assert_eq(done.reason == ASSIGN_SPLIT,
                      told.is_open && !told.is_held_out && told.is_targeted && told.is_in_traffic);
         reasons[done.reason]++;
-        assign_explain(&experiment, user_id, encoded, NOW_US, true, &told);
+        explain_one(&experiment, user_id, encoded, NOW_US, true, &told);
         experiment.status = EXPERIMENT_RUNNING;
-        done = assign_user(&experiment, user_id, encoded, NOW_US);
+        done = assign_one(&experiment, user_id, encoded, NOW_US);
         cr_assert_eq(told.result.reason, done.reason, "as if it were running");
         cr_assert_eq(told.result.variant, done.variant);
     }

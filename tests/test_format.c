@@ -361,9 +361,11 @@ static enum status decode_tight(enum record_kind kind, struct bytes payload)
         struct event event;
         struct assignment assignment;
         struct definition definition;
+        struct user_set_part part;
     } out;
     enum status status = kind == RECORD_EVENT        ? event_decode(&record, &out.event)
                          : kind == RECORD_ASSIGNMENT ? assignment_decode(&record, &out.assignment)
+                         : kind == RECORD_USER_SET   ? user_set_part_decode(&record, &out.part)
                                                      : definition_decode(&record, &out.definition);
     free(copy);
     return status;
@@ -426,7 +428,7 @@ Test(format, assignment_survives_the_round_trip)
 
 Test(format, definition_survives_the_round_trip)
 {
-    static const enum record_kind kinds[] = {RECORD_EXPERIMENT, RECORD_METRIC, RECORD_TOKEN};
+    static const enum record_kind kinds[] = {RECORD_EXPERIMENT, RECORD_METRIC, RECORD_TOKEN, RECORD_OVERRIDES};
 
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {
         uint8_t buffer[512];
@@ -445,6 +447,67 @@ Test(format, definition_survives_the_round_trip)
     }
 }
 
+static struct user_set_part user_set_part_example(void)
+{
+    static uint8_t users[3 * USER_PRINT_SIZE];
+    for (size_t i = 0; i < 3; i++) {
+        user_print_store(users + i * USER_PRINT_SIZE, (struct user_print){0x1122334455667788ull, 7 + i});
+    }
+    return (struct user_set_part){.name = bytes_of_text("beta"),
+                                  .author = {{9, 8, 7}},
+                                  .operation = USER_SET_ADD,
+                                  .part = 1,
+                                  .part_count = 2,
+                                  .users = bytes_of(users, sizeof(users))};
+}
+
+Test(format, part_of_a_user_set_survives_the_round_trip)
+{
+    uint8_t buffer[512];
+    struct record record;
+    const struct user_set_part in = user_set_part_example();
+    struct user_set_part out;
+    struct pack_writer writer = pack_writer_on(buffer, sizeof(buffer));
+    user_set_part_encode(&writer, &in, RECEIVED);
+    cr_assert_eq(record_only(bytes_of(buffer, writer.size), &record), STATUS_OK);
+    cr_assert(pack_check(record.payload));
+    cr_assert_eq(user_set_part_decode(&record, &out), STATUS_OK);
+    cr_assert(bytes_equal(in.name, out.name) && bytes_equal(in.users, out.users));
+    cr_assert(uuid_equal(&in.author, &out.author));
+    cr_assert(in.operation == out.operation && in.part == out.part && in.part_count == out.part_count);
+}
+
+/* The example with one field spoilt, encoded by hand. */
+static enum status part_decode_spoilt(uint64_t operation, uint64_t part, uint64_t part_count, struct bytes users)
+{
+    uint8_t buffer[512];
+    struct pack_writer writer = pack_writer_on(buffer, sizeof(buffer));
+    pack_array(&writer, 6);
+    pack_text_z(&writer, "beta");
+    pack_bin(&writer, bytes_of((const uint8_t *)"0123456789abcdef", 16));
+    pack_uint(&writer, operation);
+    pack_uint(&writer, part);
+    pack_uint(&writer, part_count);
+    pack_bin(&writer, users);
+    return decode_tight(RECORD_USER_SET, bytes_of(buffer, writer.size));
+}
+
+Test(format, parts_of_user_sets_are_checked)
+{
+    const struct bytes good = user_set_part_example().users;
+    uint8_t twice[2 * USER_PRINT_SIZE];
+    memcpy(twice, good.data, USER_PRINT_SIZE);
+    memcpy(twice + USER_PRINT_SIZE, good.data, USER_PRINT_SIZE);
+    cr_expect_eq(part_decode_spoilt(1, 0, 1, good), STATUS_OK);
+    cr_expect_eq(part_decode_spoilt(4, 0, 1, bytes_of(NULL, 0)), STATUS_OK);
+    cr_expect_eq(part_decode_spoilt(0, 0, 1, good), STATUS_DAMAGED, "no operation");
+    cr_expect_eq(part_decode_spoilt(5, 0, 1, good), STATUS_DAMAGED, "an operation of the future");
+    cr_expect_eq(part_decode_spoilt(1, 1, 1, good), STATUS_DAMAGED, "a part beyond the last");
+    cr_expect_eq(part_decode_spoilt(4, 0, 1, good), STATUS_DAMAGED, "users of a set that goes");
+    cr_expect_eq(part_decode_spoilt(2, 0, 1, bytes_of(good.data, 17)), STATUS_DAMAGED, "half a user");
+    cr_expect_eq(part_decode_spoilt(2, 0, 1, bytes_of(twice, sizeof(twice))), STATUS_DAMAGED, "a user twice");
+}
+
 static size_t example_encode(enum record_kind kind, uint8_t *buffer, size_t capacity)
 {
     struct pack_writer writer = pack_writer_on(buffer, capacity);
@@ -455,6 +518,9 @@ static size_t example_encode(enum record_kind kind, uint8_t *buffer, size_t capa
         event_encode(&writer, &event, RECEIVED);
     } else if (kind == RECORD_ASSIGNMENT) {
         assignment_encode(&writer, &assignment, RECEIVED);
+    } else if (kind == RECORD_USER_SET) {
+        const struct user_set_part part = user_set_part_example();
+        user_set_part_encode(&writer, &part, RECEIVED);
     } else {
         definition_encode(&writer, kind, &definition, RECEIVED);
     }
@@ -504,6 +570,7 @@ Test(format, decoders_hold_on_any_bytes)
         struct event event;
         struct assignment assignment;
         struct definition definition;
+        struct user_set_part part;
         if (kind == RECORD_EVENT && event_decode(&record, &event) == STATUS_OK) {
             event_encode(&writer, &event, RECEIVED);
             cr_assert(bytes_equal(payload, bytes_of(again + FORMAT_RECORD_HEADER_SIZE,
@@ -511,7 +578,9 @@ Test(format, decoders_hold_on_any_bytes)
         } else if (kind == RECORD_ASSIGNMENT &&
                    assignment_decode(&record, &assignment) == STATUS_OK) {
             assignment_encode(&writer, &assignment, RECEIVED);
-        } else if (kind > RECORD_ASSIGNMENT &&
+        } else if (kind == RECORD_USER_SET && user_set_part_decode(&record, &part) == STATUS_OK) {
+            user_set_part_encode(&writer, &part, RECEIVED);
+        } else if (kind != RECORD_EVENT && kind != RECORD_ASSIGNMENT && kind != RECORD_USER_SET &&
                    definition_decode(&record, &definition) == STATUS_OK) {
             definition_encode(&writer, kind, &definition, RECEIVED);
         }
@@ -857,4 +926,55 @@ Test(format, golden_segment_is_still_understood)
     cr_assert_eq(event_decode(&record, &event), STATUS_OK);
     event_expect_equal(&event, &expected);
     free(text);
+}
+
+/* The kinds that came after the golden segment: a record of each, back to back as in a block. */
+
+#define GOLDEN_LATER_PATH ASSAY_SOURCE_DIR "/tests/data/golden/v1-records-6-7.bin"
+
+Test(format, golden_records_of_later_kinds_are_what_is_written_today)
+{
+    uint8_t image[1024];
+    struct pack_writer writer = pack_writer_on(image, sizeof(image));
+    const struct definition definition = definition_example();
+    const struct user_set_part part = user_set_part_example();
+    definition_encode(&writer, RECORD_OVERRIDES, &definition, RECEIVED);
+    user_set_part_encode(&writer, &part, RECEIVED + 1);
+    cr_assert_not(writer.overflow);
+    if (getenv("ASSAY_GOLDEN_WRITE") != NULL) {
+        FILE *file = fopen(GOLDEN_LATER_PATH, "wb");
+        cr_assert_not_null(file);
+        cr_assert_eq(fwrite(image, 1, writer.size, file), writer.size);
+        cr_assert_eq(fclose(file), 0);
+    }
+    size_t size = 0;
+    char *golden = file_read(GOLDEN_LATER_PATH, &size);
+    cr_assert(bytes_equal(bytes_of((const uint8_t *)golden, size), bytes_of(image, writer.size)));
+
+    struct record_cursor cursor = {bytes_of((const uint8_t *)golden, size), 1};
+    struct record record;
+    struct definition old_definition;
+    struct user_set_part old_part;
+    cr_assert_eq(record_next(&cursor, &record), STATUS_OK);
+    cr_assert_eq((int)record.kind, 6);
+    cr_assert_eq(definition_decode(&record, &old_definition), STATUS_OK);
+    cr_assert(bytes_equal(old_definition.document, definition.document));
+    cr_assert_eq(record_next(&cursor, &record), STATUS_OK);
+    cr_assert_eq((int)record.kind, 7);
+    cr_assert_eq(user_set_part_decode(&record, &old_part), STATUS_OK);
+    cr_assert(bytes_equal(old_part.name, part.name) && bytes_equal(old_part.users, part.users));
+    cr_assert_eq(record_next(&cursor, &record), STATUS_END);
+    free(golden);
+}
+
+/* The print is part of the format: other programs make and compare it. */
+Test(format, prints_of_users_are_big_endian)
+{
+    uint8_t bytes[USER_PRINT_SIZE];
+    const struct user_print print = {0x0102030405060708ull, 0x090a0b0c0d0e0f10ull};
+    user_print_store(bytes, print);
+    for (uint8_t i = 0; i < USER_PRINT_SIZE; i++) {
+        cr_assert_eq(bytes[i], i + 1);
+    }
+    cr_assert_eq(user_print_order(user_print_load(bytes), print), 0);
 }

@@ -99,7 +99,8 @@ Test(layer, a_user_is_in_one_experiment_at_most)
         int inside = 0;
         for (uint32_t i = 0; i < 3; i++) {
             const struct assign_result result =
-                assign_user(experiment_in(catalog, i), bytes_of_text(id), (struct bytes){0}, INT64_C(1800000000000000));
+                assign_user(experiment_in(catalog, i), &(struct targeting_subject){.user_id = bytes_of_text(id)},
+                            INT64_C(1800000000000000));
             cr_assert(result.reason == ASSIGN_SPLIT || result.reason == ASSIGN_LAYER);
             inside += result.reason == ASSIGN_SPLIT;
             counts[i] += result.reason == ASSIGN_SPLIT;

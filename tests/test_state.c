@@ -19,6 +19,7 @@
 #define EXPERIMENTS 3
 #define VARIANTS    3
 #define METRICS     5
+#define SETS        2
 #define RATIO METRICS /* the number of the ratio of m1 and m2 */
 #define MAX_FACTS   400
 #define DAYS        9
@@ -57,14 +58,30 @@ struct model_assignment {
     bool outdated; /* decided just before the experiment was rerandomized, written after */
 };
 
+struct model_override {
+    int experiment;
+    int user;
+    int variant; /* -1: none any more */
+};
+
+struct model_set_change {
+    int set;
+    enum user_set_operation operation;
+    uint32_t users; /* a bit each */
+    uint32_t parts;
+    uint32_t logged; /* fewer where the log was cut in between: then it has no effect */
+};
+
 /* A fact in the order of the log. */
 struct fact {
-    enum { FACT_EVENT, FACT_ASSIGNMENT, FACT_METRIC, FACT_RERANDOMIZE } kind;
+    enum { FACT_EVENT, FACT_ASSIGNMENT, FACT_METRIC, FACT_RERANDOMIZE, FACT_OVERRIDE, FACT_SET } kind;
     struct model_event event;
     struct model_assignment assignment;
     int metric;
     struct model_metric definition;
     int experiment; /* rerandomized */
+    struct model_override override;
+    struct model_set_change change;
 };
 
 struct facts {
@@ -105,6 +122,20 @@ static struct model_metric pick_metric(int number)
     return metric;
 }
 
+static struct model_set_change pick_set_change(void)
+{
+    struct model_set_change change = {.set = (int)pick(SETS),
+                                      .operation = (enum user_set_operation)(1 + pick(4)),
+                                      .users = pick(1u << USERS),
+                                      .parts = 1 + pick(3)};
+    if (change.operation == USER_SET_DROP) {
+        change.users = 0;
+        change.parts = 1;
+    }
+    change.logged = change.parts > 1 && pick(5) == 0 ? change.parts - 1 : change.parts;
+    return change;
+}
+
 static void history_make(struct facts *history, uint64_t seed)
 {
     seed_state = seed;
@@ -122,9 +153,14 @@ static void history_make(struct facts *history, uint64_t seed)
         if (roll < 2) {
             const int number = (int)pick(METRICS);
             *fact = (struct fact){.kind = FACT_METRIC, .metric = number, .definition = pick_metric(number)};
-        } else if (roll < 3) {
+        } else if (roll < 5) {
+            *fact = (struct fact){.kind = FACT_SET, .change = pick_set_change()};
+        } else if (roll < 6) {
+            *fact = (struct fact){.kind = FACT_OVERRIDE,
+                                  .override = {(int)pick(EXPERIMENTS), (int)pick(USERS), (int)pick(VARIANTS + 1) - 1}};
+        } else if (roll < 7) {
             *fact = (struct fact){.kind = FACT_RERANDOMIZE, .experiment = (int)pick(EXPERIMENTS)};
-        } else if (roll < 20) {
+        } else if (roll < 24) {
             fact->kind = FACT_ASSIGNMENT;
             fact->assignment = (struct model_assignment){(int)pick(USERS), (int)pick(EXPERIMENTS), (int)pick(VARIANTS),
                                                          pick_time(), pick(8) == 0};
@@ -211,6 +247,31 @@ static void log_assignment(struct fold_log *log, const struct model_assignment *
     fold_log_assignment(log, &assignment);
 }
 
+static void log_override(struct fold_log *log, const struct model_override *override)
+{
+    const struct uuid id = experiment_id(override->experiment);
+    char user[32];
+    snprintf(user, sizeof(user), "user-%d", override->user);
+    fold_log_override(log, &id, user, override->variant);
+}
+
+static void log_set_change(struct fold_log *log, const struct model_set_change *change)
+{
+    char texts[USERS][32];
+    const char *users[USERS];
+    uint32_t count = 0;
+    char name[32];
+    for (int i = 0; i < USERS; i++) {
+        if ((change->users >> i & 1u) != 0) {
+            snprintf(texts[count], sizeof(texts[count]), "user-%d", i);
+            users[count] = texts[count];
+            count++;
+        }
+    }
+    snprintf(name, sizeof(name), "set-%d", change->set);
+    fold_log_user_set(log, name, change->operation, users, count, change->parts, change->logged);
+}
+
 static void history_log(const struct facts *history, struct fold_log *log)
 {
     fold_log_init(log);
@@ -236,6 +297,10 @@ static void history_log(const struct facts *history, struct fold_log *log)
             }
         } else if (fact->kind == FACT_EVENT) {
             log_event(log, &fact->event);
+        } else if (fact->kind == FACT_OVERRIDE) {
+            log_override(log, &fact->override);
+        } else if (fact->kind == FACT_SET) {
+            log_set_change(log, &fact->change);
         } else if (fact->kind == FACT_RERANDOMIZE) {
             const struct uuid id = experiment_id(fact->experiment);
             fold_log_rerandomize(log, &id, ++experiment_versions[fact->experiment]);
@@ -721,6 +786,48 @@ static void experiment_check(const struct state *state, struct recount *recount,
     arena_deinit(&arena);
 }
 
+/* Who is in which set, and who is shown what, by walking the history. */
+static void catalog_check(const struct state *state, const struct facts *history, uint64_t seed)
+{
+    bool is_there[SETS] = {false};
+    uint32_t members[SETS] = {0};
+    int shown[EXPERIMENTS][USERS];
+    memset(shown, -1, sizeof(shown));
+    for (int i = 0; i < history->count; i++) {
+        const struct fact *fact = &history->facts[i];
+        const struct model_set_change *change = &fact->change;
+        if (fact->kind == FACT_OVERRIDE) {
+            shown[fact->override.experiment][fact->override.user] = fact->override.variant;
+        } else if (fact->kind == FACT_SET && change->logged == change->parts) {
+            const bool is_replaced = change->operation == USER_SET_REPLACE;
+            is_there[change->set] = is_replaced || (is_there[change->set] && change->operation != USER_SET_DROP);
+            members[change->set] = !is_there[change->set]                   ? 0
+                                   : is_replaced                            ? change->users
+                                   : change->operation == USER_SET_ADD      ? members[change->set] | change->users
+                                                                            : members[change->set] & ~change->users;
+        }
+    }
+    const struct catalog *catalog = state_catalog(state);
+    for (int user = 0; user < USERS; user++) {
+        char id[32];
+        snprintf(id, sizeof(id), "user-%d", user);
+        for (int i = 0; i < SETS; i++) {
+            char name[32];
+            snprintf(name, sizeof(name), "set-%d", i);
+            const struct user_set *set = user_sets_find(&catalog->user_sets, bytes_of_text(name));
+            cr_assert_eq(set != NULL, is_there[i], "seed %llu", (unsigned long long)seed);
+            cr_assert(set == NULL || set->users == (uint64_t)__builtin_popcount(members[i]));
+            const bool is_in = set != NULL && user_set_has(set, user_print_of(bytes_of_text(id)));
+            cr_assert_eq(is_in, (members[i] >> user & 1u) != 0, "seed %llu", (unsigned long long)seed);
+        }
+        for (int i = 0; i < EXPERIMENTS; i++) {
+            const uint32_t want = shown[i][user] >= 0 ? (uint32_t)shown[i][user] : CATALOG_NONE;
+            cr_assert_eq(catalog_find_override(catalog, (uint32_t)i, bytes_of_text(id)), want);
+        }
+    }
+    catalog_unref(catalog);
+}
+
 static void state_check(const struct state *state, const struct facts *history, uint64_t seed)
 {
     struct recount recount;
@@ -728,6 +835,7 @@ static void state_check(const struct state *state, const struct facts *history, 
     for (int i = 0; i < EXPERIMENTS; i++) {
         experiment_check(state, &recount, i, seed);
     }
+    catalog_check(state, history, seed);
 }
 
 static uint64_t histories(void)
@@ -762,7 +870,7 @@ Test(state, is_the_same_after_restarts_and_in_other_blocks)
         fold_apply(&log, straight, log.next_lsn, 1000);
         struct state *interrupted = fold_state(&log);
         while (state_next_lsn(interrupted) < log.next_lsn) {
-            const uint64_t some = state_next_lsn(interrupted) + 1 + pick(40);
+            const uint64_t some = fold_log_frame(&log, state_next_lsn(interrupted) + 1 + pick(40));
             fold_apply(&log, interrupted, some < log.next_lsn ? some : log.next_lsn, 1 + pick(7));
             interrupted = fold_reload(&log, interrupted);
         }
@@ -824,7 +932,8 @@ static struct state *rows_load(struct fold_log *log, struct kept_rows *kept)
     qsort(kept->rows, kept->count, sizeof(kept->rows[0]), row_order);
     for (size_t i = 0; i < kept->count; i++) {
         const struct kept_row *row = &kept->rows[i];
-        const bool is_gone = row->table == TABLE_CELLS && row->value_size == 1;
+        const bool is_gone =
+            (row->table == TABLE_CELLS || row->table == TABLE_USER_SETS) && row->value_size == 1;
         if (!is_gone) {
             cr_assert_eq(state_import(state, row->table, bytes_of(row->key, row->key_size),
                                       bytes_of(row->value, row->value_size)),

@@ -52,11 +52,16 @@ static struct targeting targeting_of(const char *json)
     return targeting;
 }
 
+static bool matches(const struct targeting *targeting, struct bytes attributes)
+{
+    return targeting_matches(targeting, &(struct targeting_subject){.attributes = attributes});
+}
+
 static void expect_match(const char *json, const char *attributes, bool expected)
 {
     struct targeting targeting = targeting_of(json);
     struct bytes encoded = attributes[0] == '\0' ? bytes_of(NULL, 0) : pack_of(attributes);
-    cr_expect_eq(targeting_matches(&targeting, encoded), expected, "%s on %s", json, attributes);
+    cr_expect_eq(matches(&targeting, encoded), expected, "%s on %s", json, attributes);
 }
 
 static void expect_refused(const char *json, const char *expected)
@@ -84,7 +89,7 @@ Test(targeting, nothing_targets_everyone)
         cr_expect_eq(targeting.node_count, 0);
         cr_expect_null(targeting.nodes);
         cr_expect_eq(targeting.document.size, 0);
-        cr_expect(targeting_matches(&targeting, bytes_of(NULL, 0)));
+        cr_expect(matches(&targeting, bytes_of(NULL, 0)));
     }
 }
 
@@ -516,7 +521,8 @@ Test(targeting, every_part_has_its_path_and_its_outcome)
 
     bool holds[TARGETING_NODES_MAX];
     cr_assert_eq(targeting.node_count, COUNT_OF(expected));
-    cr_expect_not(targeting_evaluate(&targeting, pack_of("{'country': 'us', 'a': 1}"), holds));
+    cr_expect_not(targeting_evaluate(
+        &targeting, &(struct targeting_subject){.attributes = pack_of("{'country': 'us', 'a': 1}")}, holds));
     for (uint32_t i = 0; i < targeting.node_count; i++) {
         cr_expect_str_eq(targeting.nodes[i].path, expected[i].path);
         cr_expect_eq(holds[i], expected[i].holds, "%s", expected[i].path);
@@ -600,7 +606,7 @@ Test(targeting, random_trees_mean_what_they_say)
             targeting_decode(bytes_of(data, writer.size), "t", &arena, &errors, &targeting),
             STATUS_OK, "%s: %s", errors.count ? errors.items[0].path : "",
             errors.count ? errors.items[0].message : "");
-        cr_assert_eq(targeting_matches(&targeting, encoded), first && second);
+        cr_assert_eq(matches(&targeting, encoded), first && second);
         matched += first && second ? 1 : 0;
     }
     cr_expect(matched > 500 && matched < 4500);

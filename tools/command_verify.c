@@ -59,6 +59,7 @@ static enum status record_check(const struct record *record)
     struct event event;
     struct assignment assignment;
     struct definition definition;
+    struct user_set_part part;
     enum status status = STATUS_DAMAGED;
     switch (record->kind) {
     case RECORD_EVENT:
@@ -72,6 +73,9 @@ static enum status record_check(const struct record *record)
     case RECORD_TOKEN:
     case RECORD_OVERRIDES:
         status = definition_decode(record, &definition);
+        break;
+    case RECORD_USER_SET:
+        status = user_set_part_decode(record, &part);
         break;
     }
     return status == STATUS_OK && !pack_check(record->payload) ? STATUS_DAMAGED : status;

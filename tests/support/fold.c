@@ -144,6 +144,86 @@ void fold_log_rerandomize(struct fold_log *log, const struct uuid *id, uint32_t 
     experiment_free(next);
 }
 
+void fold_log_override(struct fold_log *log, const struct uuid *id, const char *user, int variant)
+{
+    struct record_cursor cursor = {bytes_of(log->data, log->size), 1};
+    struct record record;
+    struct overrides *current = NULL;
+    while (record_next(&cursor, &record) == STATUS_OK) {
+        struct definition definition;
+        if (record.kind == RECORD_OVERRIDES && definition_decode(&record, &definition) == STATUS_OK &&
+            uuid_equal(&definition.id, id)) {
+            overrides_free(current);
+            const enum status status = overrides_decode(definition.document, &current);
+            assert(status == STATUS_OK);
+        }
+    }
+    struct experiment *experiment = experiment_newest(log, id);
+    const struct definition_context context = {
+        .id = *id, .version = current != NULL ? current->version + 1 : 1, .now_us = NOW_US};
+    struct overrides *next = NULL;
+    const enum status status =
+        overrides_change(current, &context, bytes_of_text(user),
+                         variant >= 0 ? &experiment->variants[variant].id : NULL, &next);
+    assert(status == STATUS_OK);
+    log_definition(log, RECORD_OVERRIDES,
+                   &(struct definition){.id = *id, .version = next->version, .document = next->document});
+    experiment_free(experiment);
+    overrides_free(current);
+    overrides_free(next);
+}
+
+static int print_compare(const void *a, const void *b)
+{
+    return user_print_order(*(const struct user_print *)a, *(const struct user_print *)b);
+}
+
+void fold_log_user_set(struct fold_log *log, const char *name, enum user_set_operation operation, const char *const *users,
+                       uint32_t count, uint32_t parts, uint32_t logged)
+{
+    struct user_print prints[64];
+    uint8_t bytes[sizeof(prints)];
+    assert(count <= COUNT_OF(prints));
+    for (uint32_t i = 0; i < count; i++) {
+        prints[i] = user_print_of(bytes_of_text(users[i]));
+    }
+    qsort(prints, count, sizeof(prints[0]), print_compare);
+    for (uint32_t i = 0; i < count; i++) {
+        user_print_store(bytes + i * USER_PRINT_SIZE, prints[i]);
+    }
+    for (uint32_t i = 0; i < logged; i++) {
+        const uint32_t first = count * i / parts;
+        const uint32_t end = count * (i + 1) / parts;
+        const struct user_set_part part = {
+            .name = bytes_of_text(name),
+            .operation = operation,
+            .part = i,
+            .part_count = parts,
+            .users = bytes_of(bytes + first * USER_PRINT_SIZE, (end - first) * USER_PRINT_SIZE)};
+        struct pack_writer writer = log_writer(log, 4096);
+        user_set_part_encode(&writer, &part, NOW_US);
+        log_written(log, &writer);
+    }
+}
+
+uint64_t fold_log_frame(const struct fold_log *log, uint64_t lsn)
+{
+    struct record_cursor cursor = {bytes_of(log->data, log->size), 1};
+    struct record record;
+    struct user_set_part part = {0};
+    while (record_next(&cursor, &record) == STATUS_OK && record.lsn < lsn) {
+        continue;
+    }
+    while (record.lsn >= lsn && record.kind == RECORD_USER_SET && user_set_part_decode(&record, &part) == STATUS_OK &&
+           part.part > 0) {
+        lsn++;
+        if (record_next(&cursor, &record) != STATUS_OK) {
+            break;
+        }
+    }
+    return lsn;
+}
+
 void fold_log_metric(struct fold_log *log, const char *json, uint32_t version)
 {
     struct arena arena;

@@ -6,6 +6,7 @@
 #include "engine/definitions.h"
 #include "engine/format.h"
 #include "engine/state.h"
+#include "engine/user_set.h"
 
 struct fold_log {
     uint8_t *data;
@@ -23,6 +24,13 @@ void fold_log_experiment(struct fold_log *log, const char *json, const struct uu
 /* The same with its slice of a layer placed against this catalog. */
 void fold_log_experiment_in(struct fold_log *log, const char *json, const struct uuid *id,
                             const struct catalog *catalog);
+/* The next version of an experiment's overrides; variant -1: the user's goes. */
+void fold_log_override(struct fold_log *log, const struct uuid *id, const char *user, int variant);
+/* A change of a set of users in `parts` records, of which the first `logged` are there. users: in any order. */
+void fold_log_user_set(struct fold_log *log, const char *name, enum user_set_operation operation, const char *const *users,
+                       uint32_t count, uint32_t parts, uint32_t logged);
+/* The first lsn from this one on that may begin a block: the parts of one change are never apart. */
+uint64_t fold_log_frame(const struct fold_log *log, uint64_t lsn);
 /* The next version of an experiment of the log, which must be at the one before, rerandomized. */
 void fold_log_rerandomize(struct fold_log *log, const struct uuid *id, uint32_t version);
 void fold_log_metric(struct fold_log *log, const char *json, uint32_t version);
