@@ -9,6 +9,7 @@
 #include <openssl/sha.h>
 #include <xxhash.h>
 
+#include "api/dispatch.h"
 #include "api/routes.h"
 #include "engine/limits.h"
 

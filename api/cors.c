@@ -1,7 +1,7 @@
 /* cors.c: see cors.h. */
 #include "api/cors.h"
 
-#include "api/http.h"
+#include "api/dispatch.h"
 
 #define ORIGIN_SIZE_MAX 255u
 
@@ -58,7 +58,7 @@ bool cors_begin(struct call *call, const struct call_input *input)
     }
     call_header(call, "access-control-allow-methods", "GET, POST");
     call_header(call, "access-control-allow-headers",
-                "content-type, authorization, x-api-key, if-none-match");
+                "content-type, authorization, x-api-key, if-none-match, x-request-id, traceparent");
     call_header(call, "access-control-max-age", "7200"); /* the longest that browsers heed */
     return true;
 }

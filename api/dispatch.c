@@ -12,7 +12,9 @@
 #define ZLIB_CONST /* its input is const */
 #include <zlib.h>
 
+#include "api/dispatch.h"
 #include "api/routes.h"
+#include "api/trace.h"
 #include "engine/limits.h"
 
 #define HEAD_SIZE_MAX    (16u * 1024)
@@ -249,6 +251,7 @@ void call_run(struct call *call, const struct call_input *input)
 {
     call->method = http_method_parse(input->method);
     call->token = CATALOG_NONE;
+    trace_identify(call, input->request_id, input->trace_parent);
     call->dialect = dialect_find(input->target); /* for what is refused before the path is known */
     const bool is_preflight = cors_begin(call, input);
     if (!head_check(call, input) || !call_set_target(call, input->target)) {
@@ -263,6 +266,7 @@ void call_run(struct call *call, const struct call_input *input)
     if (route == NULL) {
         return;
     }
+    call->route = route;
     if (auth_check(call, route, input) && engine_check(call, route) &&
         media_type_check(call, input) && body_take(call, input) && headers_keep(call, input)) {
         route->handle(call);

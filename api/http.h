@@ -40,6 +40,7 @@ enum content_type {
 
 struct call;
 struct dialect;
+struct route;
 struct server;
 
 /* What the calls of one loop share. server.c has one a loop; a test has its own, with a send() that keeps the answer. */
@@ -84,6 +85,9 @@ struct call {
     int64_t received_at_us;
     uint32_t token; /* dense index of the caller's token; CATALOG_NONE on public routes */
     unsigned scopes; /* of that token; SCOPE_ADMIN implies all */
+    const struct route *route; /* NULL until it is found */
+    char request_id[65];   /* of it and of its answer; see trace.h */
+    char trace_parent[56]; /* empty: none */
     /* Set up by the server. */
     struct api *api;
     const struct dialect *dialect; /* of the path, see routes.h; NULL: our own */
@@ -100,32 +104,6 @@ struct call {
     /* server.c's own. */
     void *server;
 };
-
-/* A request as it came, borrowed until call_run() returns. Absent headers are empty. */
-struct call_input {
-    struct bytes method;
-    struct bytes target; /* path and query */
-    struct bytes body;   /* as sent */
-    bool body_is_padded; /* JSON_PADDING readable bytes follow it */
-    struct bytes authorization;
-    struct bytes content_type;
-    struct bytes content_encoding;
-    struct bytes accept;
-    struct bytes if_match;
-    struct bytes if_none_match;
-    struct bytes idempotency_key;
-    struct bytes api_key;          /* X-API-Key */
-    struct bytes origin;           /* of the page that a browser calls for */
-    struct bytes preflight_method; /* Access-Control-Request-Method */
-    uint32_t authorization_count;
-    uint32_t header_count;
-    size_t head_size;          /* request line and headers */
-    const char *framing_fault; /* what is wrong with the head as a whole; NULL where nothing is */
-};
-
-/* Takes a fresh call (arena, api and catalog set) through every check in the order of the list in dispatch.c, then to
- * its handler. */
-void call_run(struct call *call, const struct call_input *input);
 
 /* "Not Found" for 404: the reason phrase, and a problem's title. */
 const char *http_reason(int status);

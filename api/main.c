@@ -17,6 +17,7 @@
 
 #include "api/routes.h"
 #include "api/server.h"
+#include "api/trace.h"
 
 enum exit_code {
     EXIT_GOOD = 0,
@@ -44,6 +45,9 @@ static const char help[] =
     "                      browser; give it once for each. Without it, no page of another origin "
     "may\n"
     "  --io BACKEND        auto (default), uring or sync: how the log is written\n"
+    "  --trace FORMAT      text (default) or json: the form of what is said on stderr\n"
+    "  --trace-requests W  none, failed (default: those answered 5xx, or after more than a second)\n"
+    "                      or all: which requests get a line on stderr\n"
     "  --help              this text\n"
     "  --version           the version\n"
     "\n"
@@ -65,19 +69,9 @@ struct options {
     enum io_backend io_backend;
     const char *origins[CORS_ORIGINS_MAX];
     uint32_t origin_count;
+    enum trace_format trace_format;
+    enum trace_requests trace_requests;
 };
-
-static void trace(const char *format, ...) PRINTF_LIKE(1, 2);
-
-static void trace(const char *format, ...)
-{
-    char line[1024];
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(line, sizeof(line), format, arguments);
-    va_end(arguments);
-    (void)fprintf(stderr, "assayd: %s\n", line);
-}
 
 /* Options. */
 
@@ -138,6 +132,17 @@ static bool origin_parse(const char *text, struct options *options)
     return true;
 }
 
+/* The place of `text` in the list; -1 where it is not there. */
+static int word_find(const char *text, const char *const *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
 static bool io_parse(const char *text, struct options *options)
 {
     static const char *const names[] = {
@@ -145,13 +150,29 @@ static bool io_parse(const char *text, struct options *options)
         [IO_BACKEND_URING] = "uring",
         [IO_BACKEND_SYNC] = "sync",
     };
-    for (size_t i = 0; i < COUNT_OF(names); i++) {
-        if (strcmp(text, names[i]) == 0) {
-            options->io_backend = (enum io_backend)i;
-            return true;
-        }
-    }
-    return false;
+    const int found = word_find(text, names, COUNT_OF(names));
+    options->io_backend = (enum io_backend)found;
+    return found >= 0;
+}
+
+static bool trace_format_parse(const char *text, struct options *options)
+{
+    static const char *const names[] = {[TRACE_TEXT] = "text", [TRACE_JSON] = "json"};
+    const int found = word_find(text, names, COUNT_OF(names));
+    options->trace_format = (enum trace_format)found;
+    return found >= 0;
+}
+
+static bool trace_requests_parse(const char *text, struct options *options)
+{
+    static const char *const names[] = {
+        [TRACE_NO_REQUESTS] = "none",
+        [TRACE_FAILED_REQUESTS] = "failed",
+        [TRACE_ALL_REQUESTS] = "all",
+    };
+    const int found = word_find(text, names, COUNT_OF(names));
+    options->trace_requests = (enum trace_requests)found;
+    return found >= 0;
 }
 
 static bool directory_parse(const char *text, struct options *options)
@@ -172,6 +193,8 @@ static const struct option_row option_rows[] = {
     {"loops",       loops_parse,     "a number from 1 to 64"                                         },
     {"cors-origin", origin_parse,    "scheme://host[:port] as a browser sends it, up to 64 in number"},
     {"io",          io_parse,        "auto, uring or sync"                                           },
+    {"trace",       trace_format_parse, "text or json"},
+    {"trace-requests", trace_requests_parse, "none, failed or all"},
     {"help",        NULL,            help                                                            },
     {"version",     NULL,            "assayd " ASSAY_VERSION "\n"                                    },
 };
@@ -196,20 +219,20 @@ static bool options_read(int count, char **arguments, struct options *options,
             return false;
         }
         if (!option->parse(optarg, options)) {
-            trace("--%s takes %s, not '%s'", option->name, option->text, optarg);
+            trace_note("--%s takes %s, not '%s'", option->name, option->text, optarg);
             return false;
         }
     }
     if (result != -1) { /* getopt_long has said why */
-        trace("try --help");
+        trace_note("try --help");
         return false;
     }
     if (optind < count) {
-        trace("'%s' is not an option; try --help", arguments[optind]);
+        trace_note("'%s' is not an option; try --help", arguments[optind]);
         return false;
     }
     if (options->directory == NULL) {
-        trace("--data DIR is needed: where everything is kept; try --help");
+        trace_note("--data DIR is needed: where everything is kept; try --help");
         return false;
     }
     return true;
@@ -335,7 +358,7 @@ static enum status founding_token(struct founding *founding, struct error *error
         status = founding_write(founding, RECORD_TOKEN, &definition, error);
     }
     if (status == STATUS_OK) {
-        trace("made an admin token: its secret is in %s/admin-token", founding->directory);
+        trace_note("made an admin token: its secret is in %s/admin-token", founding->directory);
     }
     token_free(token);
     return status;
@@ -438,12 +461,12 @@ static bool wait_for_end(const struct engine *engine, const sigset_t *signals)
     while (engine_healthy(engine)) {
         if (engine_disk_full(engine) != is_full) {
             is_full = !is_full;
-            trace(is_full ? "the disk is full: writes are refused, reads go on; make room, and writes go on too"
+            trace_note(is_full ? "the disk is full: writes are refused, reads go on; make room, and writes go on too"
                           : "there is room on the disk again: writes go on");
         }
         const int number = sigtimedwait(signals, NULL, &pause);
         if (number > 0) {
-            trace("%s: finishing what is in flight; once more to end at once",
+            trace_note("%s: finishing what is in flight; once more to end at once",
                   number == SIGTERM ? "SIGTERM" : "SIGINT");
             return true;
         }
@@ -453,15 +476,15 @@ static bool wait_for_end(const struct engine *engine, const sigset_t *signals)
 
 static void trace_start(const struct options *options, const struct engine_info *info)
 {
-    trace("%s %s, log written by %s, %llu records replayed%s", info->created ? "made" : "opened",
+    trace_note("%s %s, log written by %s, %llu records replayed%s", info->created ? "made" : "opened",
           options->directory, info->io_backend, (unsigned long long)info->replayed,
           info->rebuilt ? ", store rebuilt from the log" : "");
     if (info->cut_bytes > 0) {
-        trace("cut an unacknowledged tail of %llu bytes from the log (kept in %s/log/quarantine)",
+        trace_note("cut an unacknowledged tail of %llu bytes from the log (kept in %s/log/quarantine)",
               (unsigned long long)info->cut_bytes, options->directory);
     }
     if (strncmp(options->host, "127.", 4) != 0 && strcmp(options->host, "::1") != 0) {
-        trace("listening on %s without TLS: tokens and data travel in the clear; put a proxy with "
+        trace_note("listening on %s without TLS: tokens and data travel in the clear; put a proxy with "
               "TLS in front",
               options->host);
     }
@@ -482,7 +505,7 @@ static enum exit_code serve(const struct options *options, struct engine *engine
     };
     struct server *server = NULL;
     if (server_start(&server_options, &error, &server) != STATUS_OK) {
-        trace("%s", error.text);
+        trace_note("%s", error.text);
         return EXIT_CANNOT;
     }
     const bool is_six = strchr(options->host, ':') != NULL;
@@ -490,7 +513,7 @@ static enum exit_code serve(const struct options *options, struct engine *engine
                  is_six ? "]" : "", server_port(server));
     (void)fflush(stdout);
     if (!wait_for_end(engine, signals)) {
-        trace("the storage failed: %s; nothing more can be acknowledged; ending, a restart verifies "
+        trace_note("the storage failed: %s; nothing more can be acknowledged; ending, a restart verifies "
               "the log",
               engine_failure(engine));
         server_stop(server, FAILED_DRAIN_US);
@@ -503,11 +526,12 @@ static enum exit_code serve(const struct options *options, struct engine *engine
 
 int main(int count, char **arguments)
 {
-    struct options options = {.host = "127.0.0.1", .port = 8080};
+    struct options options = {.host = "127.0.0.1", .port = 8080, .trace_requests = TRACE_FAILED_REQUESTS};
     enum exit_code code = EXIT_GOOD;
     if (!options_read(count, arguments, &options, &code)) {
         return (int)code;
     }
+    trace_begin(options.trace_format, options.trace_requests);
     sigset_t signals;
     signals_take(&signals);
     const struct engine_options engine_options = {.directory = options.directory,
@@ -517,14 +541,14 @@ int main(int count, char **arguments)
     struct engine *engine = NULL;
     const enum status status = engine_open(&engine_options, &error, &info, &engine);
     if (status != STATUS_OK) {
-        trace("%s", error.text);
+        trace_note("%s", error.text);
         return status == STATUS_DAMAGED ? EXIT_DAMAGE : EXIT_CANNOT;
     }
     trace_start(&options, &info);
     if (found(engine, options.directory, &error) == STATUS_OK) {
         code = serve(&options, engine, &info, &signals);
     } else {
-        trace("%s", error.text);
+        trace_note("%s", error.text);
         code = EXIT_CANNOT;
     }
     engine_close(engine);

@@ -171,6 +171,16 @@ enum http_method http_method_parse(struct bytes name)
     return (enum http_method)0;
 }
 
+const char *http_method_name(enum http_method method)
+{
+    for (size_t i = 0; i < COUNT_OF(methods); i++) {
+        if (methods[i].method == method) {
+            return methods[i].name;
+        }
+    }
+    return "other";
+}
+
 /* The length of the path's piece from `at` to the next '/' or the end. */
 static size_t piece_size(struct bytes path, size_t at)
 {

@@ -8,6 +8,8 @@
 
 #include "api/http.h"
 
+struct call_input;
+
 /* One route: a row of the table in routes.c. */
 struct route {
     enum http_method method;
@@ -24,6 +26,7 @@ extern const size_t route_count;
 
 /* "GET" and so on; 0 for a method of no route. HEAD is GET: the server leaves the body out. */
 enum http_method http_method_parse(struct bytes name);
+const char *http_method_name(enum http_method method); /* "other" for a method of no route */
 
 /* The route of a method and path, with call->parameters filled. Replies 404 or 405 (with Allow) and returns NULL where
  * there is none. */

@@ -42,7 +42,8 @@
 #include <h2o.h>
 #include <h2o/http1.h>
 
-#include "api/http.h"
+#include "api/dispatch.h"
+#include "api/trace.h"
 #include "engine/limits.h"
 
 #define LOOPS_MAX          64u
@@ -70,6 +71,7 @@ struct server_call {
     h2o_req_t *request; /* NULL once libh2o disposed of it */
     h2o_generator_t generator;
     struct server_call *next_free;
+    int64_t started_us; /* monotonic */
     bool is_head;
     bool is_running; /* a handler or continuation is on the stack */
 };
@@ -79,6 +81,7 @@ struct loop_counters {
     atomic_uint_least64_t requests;
     atomic_uint_least64_t connections;
     atomic_uint_least64_t responses[6];
+    struct traffic traffic;
 };
 
 struct server_loop {
@@ -127,6 +130,13 @@ static void counter_add(atomic_uint_least64_t *counter, uint64_t amount)
     atomic_store_explicit(counter, value + amount, memory_order_relaxed);
 }
 
+static int64_t monotonic_us(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 /* Calls. */
 
 static struct server_call *call_open(struct server_loop *loop)
@@ -154,6 +164,7 @@ static struct server_call *call_open(struct server_loop *loop)
     call->engine = loop->api.engine;
     call->received_at_us = engine_now_us(call->engine);
     call->server = self;
+    self->started_us = monotonic_us();
     loop->open_calls++;
     return self;
 }
@@ -191,12 +202,42 @@ static void on_request_dispose(void *data)
     call_settle(self);
 }
 
+/* The client's address as text. */
+static const char *address_text(h2o_req_t *request, char *text, size_t capacity)
+{
+    struct sockaddr_storage address = {0};
+    if (request == NULL || request->conn->callbacks->get_peername(request->conn, (struct sockaddr *)&address) == 0) {
+        return NULL; /* the client went away */
+    }
+    const void *number = address.ss_family == AF_INET6
+                             ? (const void *)&((const struct sockaddr_in6 *)(const void *)&address)->sin6_addr
+                             : (const void *)&((const struct sockaddr_in *)(const void *)&address)->sin_addr;
+    return inet_ntop(address.ss_family, number, text, (socklen_t)capacity);
+}
+
+static void call_count(struct server_call *self)
+{
+    struct call *call = &self->call;
+    const uint64_t duration_us = (uint64_t)(monotonic_us() - self->started_us);
+    counter_add(&self->loop->counters.responses[call->status / 100], 1);
+    traffic_count(&self->loop->counters.traffic, call->route, call->status, duration_us);
+    if (trace_wants(call->status, duration_us)) {
+        char text[INET6_ADDRSTRLEN];
+        trace_request(call, address_text(self->request, text, sizeof(text)), duration_us);
+    }
+}
+
+static void add_header(h2o_req_t *request, const char *name, const char *value)
+{
+    h2o_add_header_by_str(&request->pool, &request->res.headers, name, strlen(name), 1, NULL, value, strlen(value));
+}
+
 /* api->send. */
 static void call_send(struct call *call, const char *content_type, struct bytes text)
 {
     struct server_call *self = call->server;
     h2o_req_t *request = self->request;
-    counter_add(&self->loop->counters.responses[call->status / 100], 1);
+    call_count(self);
     if (request == NULL) {
         return; /* the client went away */
     }
@@ -209,9 +250,11 @@ static void call_send(struct call *call, const char *content_type, struct bytes 
     h2o_add_header(&request->pool, &request->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL,
                    H2O_STRLIT("no-store"));
     for (uint32_t i = 0; i < call->header_count; i++) {
-        const struct http_header *header = &call->headers[i];
-        h2o_add_header_by_str(&request->pool, &request->res.headers, header->name,
-                              strlen(header->name), 1, NULL, header->value, strlen(header->value));
+        add_header(request, call->headers[i].name, call->headers[i].value);
+    }
+    add_header(request, "x-request-id", call->request_id);
+    if (call->trace_parent[0] != '\0') {
+        add_header(request, "traceparent", call->trace_parent);
     }
     const bool has_body = call->status != 204 && call->status != 304;
     if (has_body) {
@@ -287,6 +330,8 @@ static const struct wanted_header wanted_headers[] = {
     {"x-api-key",                     offsetof(struct call_input, api_key)         },
     {"origin",                        offsetof(struct call_input, origin)          },
     {"access-control-request-method", offsetof(struct call_input, preflight_method)},
+    {"x-request-id",                  offsetof(struct call_input, request_id)      },
+    {"traceparent",                   offsetof(struct call_input, trace_parent)    },
 };
 
 static void input_take_header(struct call_input *input, const h2o_header_t *header)
@@ -391,7 +436,10 @@ static void problem_send(h2o_ostream_t *stream, h2o_req_t *request, h2o_iovec_t 
 static void on_problem_setup(h2o_filter_t *filter, h2o_req_t *request, h2o_ostream_t **slot)
 {
     (void)filter;
+    struct loop_counters *counters = &((struct server_loop *)(void *)request->conn->ctx)->counters;
     const int status = request->res.status;
+    counter_add(&counters->responses[status / 100], 1);
+    traffic_count(&counters->traffic, NULL, status, 0);
     const char *reason = http_reason(status);
     const size_t capacity = 512;
     struct problem_stream *self = (struct problem_stream *)(void *)h2o_add_ostream(
@@ -530,13 +578,6 @@ static h2o_socket_t *loop_watch(struct server_loop *loop, int file, h2o_socket_c
     socket->data = loop;
     h2o_socket_read_start(socket, callback);
     return socket;
-}
-
-static int64_t monotonic_us(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
 /* Finishes what is in flight, then ends every connection. */
@@ -835,6 +876,7 @@ void server_counters(const struct server *server, struct server_counters *out_co
         for (size_t j = 0; j < COUNT_OF(sum.responses); j++) {
             sum.responses[j] += atomic_load_explicit(&counters->responses[j], memory_order_relaxed);
         }
+        traffic_read(&counters->traffic, &sum.traffic);
         sum.overload_refused +=
             atomic_load_explicit(&loop->api.overload_refused, memory_order_relaxed);
         sum.events_received +=

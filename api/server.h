@@ -7,6 +7,7 @@
 #define ASSAY_API_SERVER_H
 
 #include "api/cors.h"
+#include "api/traffic.h"
 #include "engine/base.h"
 #include "engine/engine.h"
 
@@ -31,6 +32,7 @@ struct server_counters {
     uint64_t overload_refused; /* 503 before the body was looked at */
     uint64_t events_received;  /* in accepted and refused requests alike, as far as they were parsed */
     uint64_t events_rejected;
+    struct traffic_view traffic;
 };
 
 MUST_USE enum status server_start(const struct server_options *options, struct error *error, struct server **out_server);

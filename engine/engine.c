@@ -53,6 +53,7 @@ struct message {
     struct inbox_node node;
     enum engine_request_kind kind; /* ENGINE_INTERNAL */
     enum message_kind message;
+    int64_t durable_us; /* MESSAGE_BLOCK: since when it is */
     struct durable_block block;
 };
 
@@ -97,6 +98,8 @@ struct engine {
     struct event_log *log;
     bool preparing;
     bool block_refused; /* the last block found no room */
+    struct tally flush_us;
+    struct tally block_records;
     struct message prepared;
 
     /* The apply thread's, once it runs. */
@@ -104,6 +107,7 @@ struct engine {
     struct engine_port *touched;
     int64_t checkpoint_due_us;
     bool collecting; /* the rows of a checkpoint */
+    struct tally apply_us;
     uint64_t batch_lsn; /* of the checkpoint being collected, else of the last one */
 
     struct store *store;
@@ -176,6 +180,7 @@ static void committer_send_block(struct engine *engine, const struct durable_blo
     message->kind = ENGINE_INTERNAL;
     message->message = MESSAGE_BLOCK;
     message->block = *block;
+    message->durable_us = engine_now_us(engine);
     inbox_send(&engine->applies, &message->node);
 }
 
@@ -225,7 +230,9 @@ static void committer_count_block(struct engine *engine, const struct durable_bl
     atomic_store_explicit(&engine->durable_lsn, block->end_lsn, memory_order_release);
     atomic_fetch_add_explicit(&engine->blocks, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&engine->block_bytes, block->payload.size, memory_order_relaxed);
+    tally_add(&engine->block_records, block->end_lsn - block->first_lsn, 1);
     if (now_us > started_us) {
+        tally_add(&engine->flush_us, (uint64_t)(now_us - started_us), TALLY_UNIT_US);
         atomic_fetch_add_explicit(&engine->flush_us_total, (uint64_t)(now_us - started_us), memory_order_relaxed);
     }
 }
@@ -478,6 +485,7 @@ static void apply_block(struct engine *engine, struct message *message)
             abort();
         }
         apply_count(engine);
+        tally_add(&engine->apply_us, (uint64_t)(engine_now_us(engine) - message->durable_us), TALLY_UNIT_US);
     }
     uint64_t commits = 0;
     uint64_t bytes = 0;
@@ -948,6 +956,9 @@ void engine_counters(const struct engine *engine, struct engine_counters *out_co
         .commit_bytes_queued = atomic_load_explicit(&engine->commit_bytes_queued, memory_order_relaxed),
         .checkpoints = checkpoint.written,
         .checkpoint_us_last = checkpoint.us_last};
+    tally_read(&engine->flush_us, &out_counters->flush_us);
+    tally_read(&engine->block_records, &out_counters->block_records);
+    tally_read(&engine->apply_us, &out_counters->apply_us);
 }
 
 struct uuid engine_store_id(const struct engine *engine)

@@ -21,6 +21,7 @@
 #include "engine/event_log.h"
 #include "engine/inbox.h"
 #include "engine/state.h"
+#include "engine/tally.h"
 
 struct engine;
 struct engine_port;
@@ -118,6 +119,9 @@ struct engine_counters {
     uint64_t commit_bytes_queued;
     uint64_t checkpoints;
     uint64_t checkpoint_us_last;
+    struct tally_view flush_us;      /* of blocks: how long the write and flush took; unit TALLY_UNIT_US */
+    struct tally_view block_records; /* of blocks; unit 1 */
+    struct tally_view apply_us;      /* of blocks: from durable to applied; unit TALLY_UNIT_US */
 };
 
 void engine_counters(const struct engine *engine, struct engine_counters *out_counters);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include "api/dispatch.h"
 #include "api/routes.h"
 #include "engine/limits.h"
 

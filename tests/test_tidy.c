@@ -116,6 +116,7 @@ static const struct {
     int level;
 } levels[] = {
     {"base", 0},      {"limits", 0},          {"arena", 1},       {"timestamp", 1},           {"pool", 1},
+    {"tally", 1},
     {"home", 1},      {"inbox", 1},     {"index_table", 1},     {"pack", 1},        {"dist", 1},                {"stats", 2}, {"stats_internal", 2},
     {"order", 2},     {"regex", 1},
     {"io", 2},        {"io_posix", 2},        {"format", 2},      {"event_log", 3},           {"event_log_internal", 3},
