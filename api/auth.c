@@ -156,6 +156,15 @@ bool auth_check(struct call *call, const struct route *route, const struct call_
     return token_admit(call, token_text(call, input), route->scope);
 }
 
+bool auth_still_holds(struct call *call, unsigned scope)
+{
+    if (engine_catalog_generation(call->engine) != call->catalog->generation) {
+        call_refresh_catalog(call);
+    }
+    const struct token *token = call->catalog->tokens[call->token]->current;
+    return token_is_active(token, engine_now_us(call->engine)) && (token->scopes & (scope | SCOPE_ADMIN)) != 0;
+}
+
 bool auth_write_key(struct call *call, unsigned scope, struct bytes text)
 {
     if (call->token != CATALOG_NONE) {

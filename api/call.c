@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "api/routes.h"
+#include "api/stream.h"
 #include "engine/limits.h"
 
 /* The titles of RFC 9110. */
@@ -65,6 +66,17 @@ static void send_out_of_memory(struct call *call)
         return;
     }
     send_reply(call, 500, "application/problem+json", bytes_of(text, sizeof(text) - 1));
+}
+
+void call_reply_stream(struct call *call, struct stream *stream)
+{
+    assert(call->status == 0);
+    stream->call = call;
+    if (call->api->open_stream != NULL && call->api->open_stream(call, stream)) {
+        return;
+    }
+    call_header(call, "retry-after", "5");
+    call_reply_problem(call, 503, "overloaded", "too many streams are open: the most is %u", LIMIT_STREAMS);
 }
 
 static void send_json(struct call *call, int status, const char *content_type,

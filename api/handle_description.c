@@ -17,7 +17,7 @@ struct query_row {
 
 static const struct query_row queries[] = {
     {HTTP_POST, "/events", {"strict"}},
-    {HTTP_GET, "/events", {"user_id", "event_type", "start", "end", "limit", "cursor"}},
+    {HTTP_GET, "/events", {"user_id", "event_type", "start", "end", "from_lsn", "limit", "cursor"}},
     {HTTP_GET, "/users/{user_id}/export", {"limit", "cursor"}},
     {HTTP_GET, "/experiments/{id}/assignment/{user_id}", {"enroll"}},
     {HTTP_GET, "/experiments/{id}/assignments", {"variant", "generation", "limit", "cursor"}},
@@ -147,6 +147,9 @@ static const char *operation_id(const struct route *route, char out_name[NAME_SI
 
 static struct bytes tag_of(const struct route *route)
 {
+    if (route->handle == handle_dashboard || route->handle == handle_dashboard_asset) {
+        return bytes_of_text("dashboard");
+    }
     return bytes_of(route->pattern + 1, strcspn(route->pattern + 1, "/"));
 }
 

@@ -207,7 +207,7 @@ static bool time_parse(struct bytes text, int64_t *out_us)
 
 static bool read_query(struct call *call, struct readback *readback)
 {
-    static const char *const names[] = {"user_id", "event_type", "start", "end", "limit", "cursor", NULL};
+    static const char *const names[] = {"user_id", "event_type", "start", "end", "from_lsn", "limit", "cursor", NULL};
     struct field_errors errors = field_errors_in(&call->arena);
     struct bytes text;
     if (!call_query_only(call, names) || !handler_page_read(call, &readback->page)) {
@@ -220,6 +220,13 @@ static bool read_query(struct call *call, struct readback *readback)
     }
     if (call_query(call, "end", &text) && !time_parse(text, &readback->end_us)) {
         field_error_add(&errors, "invalid_time", "must be a time such as 2026-01-31T10:00:00Z or 2026-01-31", "end");
+    }
+    double from_lsn = 0;
+    const bool has_from = call_query(call, "from_lsn", &text);
+    if (has_from && (!handler_parse_decimal(text, &from_lsn) || from_lsn < 1 || from_lsn > 1e15)) {
+        field_error_add(&errors, "out_of_range", "must be a position of the log, 1 or more", "from_lsn");
+    } else if (has_from && readback->page.cursor == 0) {
+        readback->page.cursor = (uint64_t)from_lsn;
     }
     if (errors.count != 0) {
         call_reply_field_errors(call, 422, "invalid_query", &errors, "The query has parameters that cannot be used.");

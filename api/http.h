@@ -42,6 +42,7 @@ struct call;
 struct dialect;
 struct route;
 struct server;
+struct stream;
 
 /* What the calls of one loop share. server.c has one a loop; a test has its own, with a send() that keeps the answer. */
 struct api {
@@ -49,6 +50,7 @@ struct api {
     struct engine_port *port; /* where call_submit() has its work handed back */
     /* Takes call->status, the headers and the text, which lives as long as the call. */
     void (*send)(struct call *call, const char *content_type, struct bytes text);
+    bool (*open_stream)(struct call *call, struct stream *stream); /* stream.h; may be NULL. False: too many are open */
     uint32_t in_flight; /* engine requests not yet handed back; the loop's own */
     /* For GET /status and /metrics; each may be NULL. */
     struct server *server;
@@ -67,7 +69,7 @@ struct http_header {
     const char *value;
 };
 
-#define HTTP_RESPONSE_HEADERS 8
+#define HTTP_RESPONSE_HEADERS 12
 
 struct call {
     struct arena arena;
@@ -97,6 +99,7 @@ struct call {
     int status;
     struct http_header headers[HTTP_RESPONSE_HEADERS];
     uint32_t header_count;
+    const char *cache_control; /* NULL: no-store */
     /* Engine work in flight: at most one. */
     struct engine_request request;
     void (*continuation)(struct call *call);
@@ -131,7 +134,7 @@ void call_reply_engine_status(struct call *call, enum status status);
 bool call_submit(struct call *call, void (*continuation)(struct call *call));
 /* A frame of its own for call_submit(): a buffer of `capacity` bytes from the arena. */
 struct pack_writer call_frame(struct call *call, size_t capacity);
-/* Fills call->request for a write of what `writer` holds, for a read of the state, and of the log. */
+/* Fills call->request for a write of what `writer` holds, a read of the state, of the log. */
 void call_set_write(struct call *call, const struct pack_writer *writer, uint32_t record_count, uint8_t *outcomes);
 void call_set_read(struct call *call, void (*read)(const struct state *state, void *context), void *context);
 void call_set_scan(struct call *call, void (*scan)(const struct log_reader_options *log, void *context), void *context);
@@ -140,8 +143,7 @@ void call_refresh_catalog(struct call *call);
 /* For the counters: events of one request, and how many of them were refused. */
 void call_count_events(struct call *call, uint64_t received, uint64_t rejected);
 
-/* Path and query from a request's target, copied to the arena: checked to be well-formed percent-encoded UTF-8 without
- * NUL, so that nothing below needs to ask again. Replies 400 or 414 and returns false where it is not. */
+/* Path and query of a target, copied to the arena: well-formed percent-encoded UTF-8 without NUL, or a reply of 400 or 414. */
 bool call_set_target(struct call *call, struct bytes target);
 /* One piece of path or query without its percent-encoding, in the arena ('+' is a space where plus_is_space). */
 bool call_decode(struct call *call, struct bytes text, bool plus_is_space, struct bytes *out_text);
@@ -151,8 +153,7 @@ bool call_query(struct call *call, const char *name, struct bytes *out_value);
 bool call_query_only(struct call *call, const char *const *names);
 /* Walks all query parameters in order, decoded. `*position` starts at 0. */
 bool call_query_next(struct call *call, size_t *position, struct bytes *out_name, struct bytes *out_value);
-/* The body as one msgpack document in the arena, whatever it came as (JSON or msgpack). Replies and returns false on a
- * fault. */
+/* The body as one msgpack document in the arena, whether JSON or msgpack. Replies and returns false on a fault. */
 bool call_document(struct call *call, struct bytes *out_document);
 
 #endif

@@ -108,6 +108,8 @@ const struct route routes[] = {
      "Can it acknowledge writes?"},
     {HTTP_GET, "/metrics", SCOPE_RESULTS_READ, false, false, handle_prometheus,
      "Counters for Prometheus."},
+    {HTTP_GET, "/stream", SCOPE_RESULTS_READ, false, false, handle_stream,
+     "What changes, as server-sent events."},
     {HTTP_GET, "/status", SCOPE_ADMIN, false, false, handle_status,
      "Versions, positions, lag, disk."},
 
@@ -115,6 +117,10 @@ const struct route routes[] = {
      "This API, as OpenAPI 3.1."},
     {HTTP_GET, "/docs", 0, true, false, handle_docs,
      "This API, to read."},
+    {HTTP_GET, "/", 0, true, false, handle_dashboard,
+     "The dashboard."},
+    {HTTP_GET, "/assets/{file}", 0, true, false, handle_dashboard_asset,
+     "The dashboard's script and style."},
 };
 // clang-format on
 

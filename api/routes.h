@@ -52,6 +52,8 @@ const struct dialect *dialect_find(struct bytes path);
  * against the catalog: fills call->token and call->scopes. Replies 401 or 403 and returns false where the route is not
  * for this caller. */
 bool auth_check(struct call *call, const struct route *route, const struct call_input *input);
+/* For answers without an end: is the caller's token still good for this, by the newest definitions? */
+bool auth_still_holds(struct call *call, unsigned scope);
 /* For a dialect that takes write keys: the same check, of a token from the body. True at once where a header brought one.
  * Empty: there is none, 401. */
 bool auth_write_key(struct call *call, unsigned scope, struct bytes text);
@@ -110,5 +112,8 @@ void handle_prometheus(struct call *call);
 void handle_status(struct call *call);
 void handle_openapi(struct call *call);
 void handle_docs(struct call *call);
+void handle_dashboard(struct call *call);
+void handle_stream(struct call *call);
+void handle_dashboard_asset(struct call *call);
 
 #endif

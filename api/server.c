@@ -43,6 +43,10 @@
 #include <h2o/http1.h>
 
 #include "api/dispatch.h"
+#include "api/head.h"
+#include "api/http.h"
+#include "api/routes.h"
+#include "api/stream.h"
 #include "api/trace.h"
 #include "engine/limits.h"
 
@@ -61,6 +65,8 @@
 #define SWEEP_MS         1000
 #define ARENA_CHUNK_SIZE (16u * 1024)
 #define ARENA_KEEP_SIZE  (256u * 1024)
+#define STREAM_MS        1000 /* between two texts of a stream */
+#define STREAM_QUIET_MS  10000 /* then an empty line says that it lives */
 #define CALLS_KEPT       256u /* a loop's free list */
 
 struct server_loop;
@@ -70,6 +76,7 @@ struct server_call {
     struct server_loop *loop;
     h2o_req_t *request; /* NULL once libh2o disposed of it */
     h2o_generator_t generator;
+    struct stream *stream; /* an answer without an end; NULL for all others */
     struct server_call *next_free;
     int64_t started_us; /* monotonic */
     bool is_head;
@@ -104,6 +111,8 @@ struct server_loop {
     uint32_t free_count;
     uint32_t open_calls;
     uint64_t swept_at;
+    struct stream *streams; /* the open ones */
+    uint64_t streamed_at;
     struct loop_counters counters;
 };
 
@@ -119,6 +128,7 @@ struct server {
     struct server_loop *loops;
     uint64_t connection_limit;
     atomic_uint_least64_t connections;
+    atomic_uint_least64_t streams;
     atomic_bool is_stopping;
     int64_t stop_timeout_us; /* set before is_stopping */
 };
@@ -194,11 +204,25 @@ static void call_settle(struct server_call *self)
     }
 }
 
+static void stream_forget(struct server_call *self)
+{
+    struct stream **link = &self->loop->streams;
+    while (*link != self->stream) {
+        link = &(*link)->next_open;
+    }
+    *link = self->stream->next_open;
+    self->stream = NULL;
+    atomic_fetch_sub_explicit(&self->loop->server->streams, 1, memory_order_relaxed);
+}
+
 /* libh2o is done with the request: the answer went out, or the client went away. */
 static void on_request_dispose(void *data)
 {
     struct server_call *self = *(struct server_call **)data;
     self->request = NULL;
+    if (self->stream != NULL) {
+        stream_forget(self);
+    }
     call_settle(self);
 }
 
@@ -232,6 +256,27 @@ static void add_header(h2o_req_t *request, const char *name, const char *value)
     h2o_add_header_by_str(&request->pool, &request->res.headers, name, strlen(name), 1, NULL, value, strlen(value));
 }
 
+/* Status and headers of the answer. */
+static void response_head(struct call *call, h2o_req_t *request, const char *content_type)
+{
+    request->res.status = call->status;
+    request->res.reason = http_reason(call->status);
+    if (content_type != NULL) {
+        h2o_add_header(&request->pool, &request->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL,
+                       content_type, strlen(content_type));
+    }
+    const char *cache_control = call->cache_control != NULL ? call->cache_control : "no-store";
+    h2o_add_header(&request->pool, &request->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL, cache_control,
+                   strlen(cache_control));
+    for (uint32_t i = 0; i < call->header_count; i++) {
+        add_header(request, call->headers[i].name, call->headers[i].value);
+    }
+    add_header(request, "x-request-id", call->request_id);
+    if (call->trace_parent[0] != '\0') {
+        add_header(request, "traceparent", call->trace_parent);
+    }
+}
+
 /* api->send. */
 static void call_send(struct call *call, const char *content_type, struct bytes text)
 {
@@ -241,21 +286,7 @@ static void call_send(struct call *call, const char *content_type, struct bytes 
     if (request == NULL) {
         return; /* the client went away */
     }
-    request->res.status = call->status;
-    request->res.reason = http_reason(call->status);
-    if (content_type != NULL) {
-        h2o_add_header(&request->pool, &request->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL,
-                       content_type, strlen(content_type));
-    }
-    h2o_add_header(&request->pool, &request->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL,
-                   H2O_STRLIT("no-store"));
-    for (uint32_t i = 0; i < call->header_count; i++) {
-        add_header(request, call->headers[i].name, call->headers[i].value);
-    }
-    add_header(request, "x-request-id", call->request_id);
-    if (call->trace_parent[0] != '\0') {
-        add_header(request, "traceparent", call->trace_parent);
-    }
+    response_head(call, request, content_type);
     const bool has_body = call->status != 204 && call->status != 304;
     if (has_body) {
         request->res.content_length = text.size; /* without it libh2o would send chunks */
@@ -267,47 +298,91 @@ static void call_send(struct call *call, const char *content_type, struct bytes 
     h2o_send(request, &body, body_count, H2O_SEND_STATE_FINAL);
 }
 
-/* Requests. */
+/* Streams: see stream.h. All of this runs on the loop's thread, and between two sends of a stream lies a proceed of libh2o's. */
 
-/* The length of the head's next line with its end, 0 where there is no whole line. */
-static size_t line_size(const char *text, size_t size)
+static void stream_end(struct server_call *self)
 {
-    const char *newline = memchr(text, '\n', size);
-    return newline != NULL ? (size_t)(newline - text) + 1 : 0;
+    self->stream->has_ended = true;
+    h2o_send(self->request, NULL, 0, H2O_SEND_STATE_FINAL);
 }
 
-static bool line_names(const char *line, size_t size, const char *name)
+static void stream_send(struct server_call *self)
 {
-    const size_t name_size = strlen(name);
-    return size > name_size && line[name_size] == ':' && memcmp(line, name, name_size) == 0;
-}
-
-/* Reads the raw head again for what libh2o accepts and a proxy may read otherwise. libh2o has made the names lower case
- * in place, and hides the framing headers from its list. */
-static const char *head_fault(const char *text, size_t size, size_t *out_head_size)
-{
-    unsigned lengths = 0;
-    unsigned encodings = 0;
-    size_t at = line_size(text, size); /* the request line */
-    for (size_t step = at; step != 0; at += step) {
-        const char *line = text + at;
-        step = line_size(line, size - at);
-        if (step == 0 || line[0] == '\n' || (line[0] == '\r' && step == 2)) {
-            *out_head_size = at + step;
-            return lengths + encodings > 1
-                       ? "there must be one Content-Length or one Transfer-Encoding"
-                       : NULL;
-        }
-        if (line[0] == ' ' || line[0] == '\t' || line[0] == ':') {
-            *out_head_size = at;
-            return "a header must have a name and stand on one line";
-        }
-        lengths += line_names(line, step, "content-length");
-        encodings += line_names(line, step, "transfer-encoding");
+    struct stream *stream = self->stream;
+    const uint64_t now = h2o_now(self->loop->context.loop);
+    size_t size = stream->next(&self->call, stream, stream->text);
+    if (size == 0 && now - stream->sent_at_ms >= STREAM_QUIET_MS) {
+        memcpy(stream->text, ":\n\n", 3);
+        size = 3;
     }
-    *out_head_size = at;
-    return NULL;
+    if (size == 0) {
+        return;
+    }
+    h2o_iovec_t body = {.base = stream->text, .len = size};
+    stream->sent_at_ms = now;
+    stream->is_sending = true;
+    h2o_send(self->request, &body, 1, H2O_SEND_STATE_IN_PROGRESS);
 }
+
+static void on_stream_proceed(h2o_generator_t *generator, h2o_req_t *request)
+{
+    (void)request;
+    struct server_call *self =
+        (struct server_call *)(void *)((uint8_t *)generator - offsetof(struct server_call, generator));
+    self->stream->is_sending = false;
+}
+
+/* api->open_stream. */
+static bool stream_open(struct call *call, struct stream *stream)
+{
+    struct server_call *self = call->server;
+    struct server *server = self->loop->server;
+    h2o_req_t *request = self->request;
+    assert(request != NULL); /* a handler begins its stream before it waits for anything */
+    const bool has_room = atomic_fetch_add_explicit(&server->streams, 1, memory_order_relaxed) < LIMIT_STREAMS;
+    if (!has_room || atomic_load_explicit(&server->is_stopping, memory_order_acquire)) {
+        atomic_fetch_sub_explicit(&server->streams, 1, memory_order_relaxed);
+        return false;
+    }
+    call->status = 200;
+    counter_add(&self->loop->counters.responses[2], 1);
+    response_head(call, request, "text/event-stream");
+    self->stream = stream;
+    self->generator.proceed = on_stream_proceed;
+    stream->next_open = self->loop->streams;
+    self->loop->streams = stream;
+    h2o_start_response(request, &self->generator);
+    if (self->is_head) {
+        stream_end(self);
+    } else {
+        stream_send(self);
+    }
+    return true;
+}
+
+/* What is new, to every stream that has taken what there was before. */
+static void loop_stream(struct server_loop *loop)
+{
+    const uint64_t now = h2o_now(loop->context.loop);
+    if (loop->streams == NULL || now - loop->streamed_at < STREAM_MS) {
+        return;
+    }
+    loop->streamed_at = now;
+    for (struct stream *stream = loop->streams, *next = NULL; stream != NULL; stream = next) {
+        struct server_call *self = stream->call->server;
+        next = stream->next_open;
+        if (stream->has_ended || stream->is_sending) {
+            continue;
+        }
+        if (auth_still_holds(&self->call, stream->scope)) {
+            stream_send(self);
+        } else {
+            stream_end(self);
+        }
+    }
+}
+
+/* Requests. */
 
 static struct bytes bytes_of_vector(h2o_iovec_t vector)
 {
@@ -580,6 +655,20 @@ static h2o_socket_t *loop_watch(struct server_loop *loop, int file, h2o_socket_c
     return socket;
 }
 
+/* Streams never end by themselves. Whoever has not taken the last text by now is not waited for. */
+static void loop_end_streams(struct server_loop *loop)
+{
+    for (struct stream *stream = loop->streams, *next = NULL; stream != NULL; stream = next) {
+        struct server_call *self = stream->call->server;
+        next = stream->next_open;
+        if (stream->is_sending) {
+            (void)shutdown(h2o_socket_get_fd(socket_of(self->request)), SHUT_RDWR);
+        } else if (!stream->has_ended) {
+            stream_end(self);
+        }
+    }
+}
+
 /* Finishes what is in flight, then ends every connection. */
 static void loop_drain(struct server_loop *loop)
 {
@@ -588,6 +677,7 @@ static void loop_drain(struct server_loop *loop)
     loop->listener = NULL;
     /* Not h2o_context_request_shutdown(): it would also start a timer of HTTP/2's that only HTTP/2 ends. */
     loop->context.shutdown_requested = 1;
+    loop_end_streams(loop);
     while (loop->api.in_flight > 0 || (monotonic_us() < deadline_us &&
                                        (loop->open_calls > 0 || loop_measure(loop).has_input))) {
         (void)h2o_evloop_run(loop->context.loop, 10);
@@ -632,8 +722,9 @@ static void *loop_main(void *data)
     loop->port_socket = loop_watch(loop, loop->port_copy, on_port);
     loop->wake_socket = loop_watch(loop, loop->wake_copy, on_wake);
     while (!atomic_load_explicit(&loop->server->is_stopping, memory_order_acquire)) {
-        (void)h2o_evloop_run(loop->context.loop, SWEEP_MS);
+        (void)h2o_evloop_run(loop->context.loop, loop->streams != NULL ? STREAM_MS / 4 : SWEEP_MS);
         loop_sweep(loop);
+        loop_stream(loop);
     }
     loop_drain(loop);
     loop_dismantle(loop);
@@ -790,6 +881,7 @@ static enum status loop_start(struct server_loop *loop, struct error *error)
     loop->api = (struct api){
         .engine = options->engine,
         .send = call_send,
+        .open_stream = stream_open,
         .server = server,
         .info = options->info,
         .directory = options->directory,

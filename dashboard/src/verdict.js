@@ -1,0 +1,82 @@
+/** What an experiment's results say, in words. */
+import { integer, pValue, percent, plural, signedPercent } from "./format.js";
+
+export const control = (results) => results.variants.find((variant) => variant.is_control);
+export const treatments = (results) => results.variants.filter((variant) => !variant.is_control);
+
+/** The lift's interval that holds at any time: the always-valid one of the difference, over control's value. */
+export function anytimeInterval(results, metric, comparison) {
+  const base = control(results)?.metrics[metric]?.value;
+  const interval = comparison?.sequential?.confidence_interval;
+  if (!base || !interval || interval.some((end) => end === null)) return null;
+  const ends = interval.map((end) => end / base);
+  return base > 0 ? ends : ends.reverse();
+}
+
+/** Does more of the metric mean better? */
+export const wantsMore = (results, metric) => control(results)?.metrics[metric]?.direction !== "decrease";
+
+export const word = (metric) => metric.replace(/_/g, " ");
+
+function significantSentence(results) {
+  const { metric, variant, test } = results.statistical_significance;
+  const found = results.variants.find((one) => one.name === variant);
+  const lift = found?.metrics[metric]?.vs_control?.relative;
+  const name = control(results).name;
+  const isUp = (lift?.value ?? 0) > 0;
+  const isGood = isUp === wantsMore(results, metric);
+  const between = lift?.confidence_interval?.every((end) => end !== null)
+    ? `, between ${signedPercent(lift.confidence_interval[0])} and ${signedPercent(lift.confidence_interval[1])}` : "";
+  return {
+    tone: isGood ? "good" : "bad",
+    label: isGood ? "Winner" : "Harm",
+    text: lift?.value === null || lift === undefined
+      ? `${variant} differs from ${name} on ${word(metric)}.`
+      : `${variant} ${isGood ? "beats" : "does worse than"} ${name}: ${word(metric)} is ` +
+        `${percent(Math.abs(lift.value))} ${isUp ? "higher" : "lower"}${between}.`,
+    note: test === "sequential"
+      ? "The verdict holds however often you look; you need not wait for a planned end."
+      : `Adjusted p-value ${pValue(results.statistical_significance.p_value_adjusted)}.`,
+  };
+}
+
+function openSentence(results, metric) {
+  const others = treatments(results);
+  const detectable = others
+    .map((variant) => variant.metrics[metric]?.vs_control?.minimum_detectable_effect)
+    .filter((value) => typeof value === "number");
+  const name = control(results)?.name ?? "control";
+  const who = others.length === 1 ? `${others[0].name} and ${name}` : `${name} and the other variants`;
+  return {
+    tone: "open",
+    label: "No difference yet",
+    text: `No difference between ${who} on ${word(metric)} is certain so far.`,
+    note: detectable.length > 0
+      ? `With ${integer(results.summary.total_users)} users, a lift of ${percent(Math.max(...detectable))} or more would probably show.`
+      : "",
+  };
+}
+
+/**
+ * One plain sentence, and a note beside it.
+ * @returns {{tone: "good"|"bad"|"open"|"wait"|"broken", label: string, text: string, note: string}}
+ */
+export function verdict(results, metric) {
+  const { status, total_users: users, srm } = results.summary;
+  if (status === "srm") {
+    return {
+      tone: "broken",
+      label: "Split broken",
+      text: "No verdict: users do not split between the variants as the weights say.",
+      note: `Such a split has p = ${pValue(srm?.p_value)} by chance. Find the cause before you believe any number here.`,
+    };
+  }
+  if (status === "significant" && results.statistical_significance) return significantSentence(results);
+  if (status === "not_significant") return openSentence(results, metric);
+  return {
+    tone: "wait",
+    label: "Too early",
+    text: users === 0 ? "Nobody is in this experiment yet." : `Too early to tell: ${plural(users, "user")} so far.`,
+    note: users === 0 ? "Users come in with their first assignment." : "A verdict needs some fifty users in each variant, and events of them.",
+  };
+}
