@@ -57,13 +57,13 @@ function options(width, lines, format) {
   const grid = isDark() ? "#ffffff14" : "#00000010";
   const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
   return {
-    width, height: heightOf(width), legend: { show: false }, padding: [12, 12, 0, 0],
+    width, height: heightOf(width), legend: { show: false }, padding: [12, 26, 0, 0],
     tzDate: (stamp) => uPlot.tzDate(new Date(stamp * 1000), "Etc/UTC"),
     cursor: { points: { size: 8 }, drag: { x: false, y: false } },
     scales: { x: { time: true }, y: { range: () => rangeOf(lines) } },
     series: seriesOf(lines, format), bands: bandsOf(lines),
     axes: [
-      { ...axis, space: 70, values: (_, stamps) => stamps.map((stamp) => shortDay(stamp * 1000)), incrs: [86400, 2 * 86400, 7 * 86400, 14 * 86400, 30 * 86400] },
+      { ...axis, space: 70, size: 34, values: (_, stamps) => stamps.map((stamp) => shortDay(stamp * 1000)), incrs: [86400, 2 * 86400, 7 * 86400, 14 * 86400, 30 * 86400] },
       { ...axis, size: 62, values: (_, values) => values.map((value) => format(value)) },
     ],
     hooks: {
@@ -129,10 +129,10 @@ export function TimePlot({ title, days, lines, format, name }) {
     <figure class="plot" ref={box}>
       <Legend days={days} lines={lines} format={format} at={at !== null && at < days.length ? at : null} />
       <div ref={holder} role="img" aria-label={`${title}. The numbers are in the CSV.`} />
-      <figcaption class="exports">
+      <figcaption><span class="exports">
         <button type="button" class="link" onClick={() => save(`${name}.svg`, "image/svg+xml", plotSvg({ title, days: days.map(shortDay), lines, format }))}>SVG</button>
         <button type="button" class="link" onClick={() => saveCsv(`${name}.csv`, rows())}>CSV</button>
-      </figcaption>
+      </span></figcaption>
     </figure>
   );
 }

@@ -119,7 +119,7 @@ function Series({ results, metrics, types, styles, name }) {
   return (
     <>
       <Card title="Lift over time" tip="The lift of everything up to each day, with its 95% interval: from the days' cumulative values by the delta method, the last day exact. It should settle as users come in." actions={choose}>
-        <TimePlot name={`${name}-lift-over-time`} title={`Cumulative lift of ${word(metric)} over control`} days={days} lines={liftLines(results, metric, styles)} format={(value) => signedPercent(value, Math.abs(value) < 0.1 ? 1 : 0)} />
+        <TimePlot name={`${name}-lift-over-time`} title={`Cumulative lift of ${word(metric)} over control`} days={days} lines={liftLines(results, metric, styles)} format={(value) => (value === 0 ? "0" : signedPercent(value, Math.abs(value) < 0.1 ? 1 : 0))} />
       </Card>
       <Card title="Day by day" tip="Of each variant: the day's value per user assigned so far; everything up to the day with its interval; users assigned on the day; users or events that counted on the day" actions={<><Choice label="What to show" options={dailyKinds} value={kind} onChange={setKind} />{choose}</>}>
         <TimePlot name={`${name}-daily-${kind}`} title={kind === "users" ? "New users" : `${word(metric)}, ${kind}`} days={days} lines={dailyLines(results, metric, kind, styles)} format={kind === "users" || kind === "count" ? integer : formatOf(types, metric)} />
@@ -147,7 +147,7 @@ function Variants({ results, metrics, types, styles }) {
           <tbody>
             {results.variants.map((variant) => (
               <tr key={variant.id}>
-                <th scope="row"><Swatch style={styles.get(variant.name)} />{variant.name}{variant.is_control && <small> control</small>}</th>
+                <th scope="row"><Swatch style={styles.get(variant.name)} />{variant.name}{variant.is_control && variant.name !== "control" && <small>control</small>}</th>
                 <td>{percent(variant.weight)}</td>
                 <td><Value tip="Users who have this variant">{integer(variant.users)}</Value><small>{percent(total ? variant.users / total : null)}</small></td>
                 {metrics.map((metric) => {

@@ -17,7 +17,7 @@ function Pulse({ rates }) {
         <svg width={width} height={height} role="img" aria-label={`Events a second, lately at most ${number(most)}`}>
           <path class="base" d={`M0 ${height - 6}H${width}`} />
           {rates.length > 1 && <><path class="area" d={`M${x(0)} ${height - 6}L${line}L${width} ${height - 6}Z`} /><path class="line" d={`M${line}`} /></>}
-          <text x="2" y="13">{short(most)} events/s</text>
+          <text x="2" y="13">{Math.max(0, ...rates) > 0 ? `at most ${short(most)} a second` : "no events in the last minute"}</text>
         </svg>
       )}
     </div>
@@ -53,7 +53,7 @@ export function System() {
           const used = now.disk.total_bytes ? 1 - now.disk.free_bytes / now.disk.total_bytes : null;
           return (
             <>
-              <dl class="tiles">
+              <dl class="tiles system-tiles">
                 <Tile label="State" tip="ok: writes are acknowledged. read_only: they are refused, reads work. failed: the storage failed" value={word} tone={tone} note={`assay ${now.version}, up ${duration(now.uptime_seconds)}`} />
                 <Tile label="Events a second" tip="Events that arrived in the last second" value={number(Math.round(rate * 10) / 10)} note={`${short(now.http.events_received)} since the start`} />
                 <Tile label="Lag" tip="Records on the disk that no result shows yet; a request is answered when its own are in" value={integer(now.log.apply_lag)} note="records" />
