@@ -45,6 +45,7 @@
 #include "api/dispatch.h"
 #include "api/head.h"
 #include "api/http.h"
+#include "api/listen.h"
 #include "api/routes.h"
 #include "api/stream.h"
 #include "api/trace.h"
@@ -56,7 +57,6 @@
 #define ACCEPT_BATCH       16 /* connections taken before other sockets have their turn */
 #define FILES_RESERVED     256u /* for the log, the store and the tools; the rest may be connections */
 #define REQUEST_TIMEOUT_MS 15000u
-#define WRITE_TIMEOUT_MS   30000u
 #define ENTITY_MAX                                                                                 \
     (2 * LIMIT_BODY) /* libh2o's own limit: above ours, so that ours can answer cleanly */
 #define INPUT_BUFFER_SIZE                                                                          \
@@ -733,78 +733,14 @@ static void *loop_main(void *data)
 
 /* Sockets. */
 
-static enum status address_parse(const struct server_options *options, struct error *error,
-                                 struct sockaddr_storage *out_address, socklen_t *out_size)
-{
-    struct sockaddr_storage address = {0};
-    struct sockaddr_in *four = (struct sockaddr_in *)(void *)&address;
-    struct sockaddr_in6 *six = (struct sockaddr_in6 *)(void *)&address;
-    if (inet_pton(AF_INET, options->host, &four->sin_addr) == 1) {
-        four->sin_family = AF_INET;
-        four->sin_port = htons(options->port);
-        *out_size = sizeof(*four);
-    } else if (inet_pton(AF_INET6, options->host, &six->sin6_addr) == 1) {
-        six->sin6_family = AF_INET6;
-        six->sin6_port = htons(options->port);
-        *out_size = sizeof(*six);
-    } else {
-        return error_set(error, STATUS_INVALID, "'%s' is not a numeric address", options->host);
-    }
-    *out_address = address;
-    return STATUS_OK;
-}
-
-/* A socket bound to the address. `shared`: other loops bind to it too; else it must be free. */
-static enum status socket_bind(const struct server_options *options, bool shared,
-                               struct error *error, int *out_file)
-{
-    struct sockaddr_storage address;
-    socklen_t size = 0;
-    const enum status status = address_parse(options, error, &address, &size);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    const int on = 1;
-    const unsigned write_timeout = WRITE_TIMEOUT_MS;
-    const int file = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (file < 0) {
-        return error_set(error, STATUS_IO, "no socket: %s", strerrordesc_np(errno));
-    }
-    /* Accepted sockets inherit the last two. */
-    (void)setsockopt(file, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    (void)setsockopt(file, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    (void)setsockopt(file, IPPROTO_TCP, TCP_USER_TIMEOUT, &write_timeout, sizeof(write_timeout));
-    const bool is_bound =
-        (!shared || setsockopt(file, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0) &&
-        bind(file, (const struct sockaddr *)&address, size) == 0;
-    if (!is_bound) {
-        const int cause = errno;
-        (void)close(file);
-        return error_set(
-            error, STATUS_IO, "cannot listen on %s port %u: %s", options->host, options->port,
-            cause == EADDRINUSE ? "something else is listening there" : strerrordesc_np(cause));
-    }
-    *out_file = file;
-    return STATUS_OK;
-}
-
-static uint16_t socket_port(int file)
-{
-    struct sockaddr_storage address = {0};
-    socklen_t size = sizeof(address);
-    (void)getsockname(file, (struct sockaddr *)&address, &size);
-    /* The port is at the same place in both families. */
-    return ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
-}
-
 /* Binds every loop's listener. With SO_REUSEPORT alone two servers could share a port and its requests by accident, so
  * the port is first bound without. */
 static enum status server_bind(struct server *server, struct error *error)
 {
-    struct server_options options = server->options;
+    struct listen_address address = {server->options.host, server->options.port};
     int probe = -1;
-    if (options.port != 0) {
-        const enum status status = socket_bind(&options, false, error, &probe);
+    if (address.port != 0) {
+        const enum status status = listen_bind(&address, false, error, &probe);
         if (status != STATUS_OK) {
             return status;
         }
@@ -812,17 +748,17 @@ static enum status server_bind(struct server *server, struct error *error)
     }
     for (uint32_t i = 0; i < server->loop_count; i++) {
         struct server_loop *loop = &server->loops[i];
-        const enum status status = socket_bind(&options, true, error, &loop->listen_file);
+        const enum status status = listen_bind(&address, true, error, &loop->listen_file);
         if (status != STATUS_OK) {
             return status;
         }
-        options.port = socket_port(loop->listen_file);
+        address.port = listen_port(loop->listen_file);
         if (listen(loop->listen_file, LISTEN_BACKLOG) != 0) {
-            return error_set(error, STATUS_IO, "cannot listen on %s port %u: %s", options.host,
-                             options.port, strerrordesc_np(errno));
+            return error_set(error, STATUS_IO, "cannot listen on %s port %u: %s", address.host,
+                             address.port, strerrordesc_np(errno));
         }
     }
-    server->port = options.port;
+    server->port = address.port;
     return STATUS_OK;
 }
 
