@@ -9,7 +9,7 @@ const compact = new Intl.NumberFormat("en-US", { notation: "compact", maximumFra
 
 export const integer = (value) => (isNumber(value) ? whole.format(value) : NONE);
 export const short = (value) => (isNumber(value) ? compact.format(value) : NONE);
-export const number = (value) => (isNumber(value) ? significant.format(value) : NONE);
+export const number = (value) => (!isNumber(value) ? NONE : Math.abs(value) >= 1000 ? whole.format(value) : significant.format(value));
 
 /** A share as a percentage, with as many digits as its size deserves. */
 export function percent(value, digits) {
