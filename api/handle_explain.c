@@ -534,18 +534,30 @@ static void reply_evaluations(struct call *call, uint32_t index, const struct en
     call_reply_json(call, 200, &writer);
 }
 
+/* {"user_id", ...} by itself, not in a list. */
+static bool is_one_user(struct bytes document)
+{
+    struct pack_cursor cursor = pack_cursor_on(document);
+    struct pack_value value;
+    uint32_t fields = 0;
+    return pack_read_map(&cursor, &fields) && pack_map_find(document, bytes_of_text("user_id"), &value);
+}
+
 void handle_evaluate_post(struct call *call)
 {
     static const char *const names[] = {NULL};
     struct bytes document;
     struct pack_cursor cursor;
-    uint32_t count = 0;
+    uint32_t count = 1;
     if (!call_query_only(call, names)) {
         return;
     }
     const uint32_t index = handler_experiment(call);
-    if (index == CATALOG_NONE || !call_document(call, &document) ||
-        !entry_enter_users(call, document, &cursor, &count)) {
+    if (index == CATALOG_NONE || !call_document(call, &document)) {
+        return;
+    }
+    const bool is_one = is_one_user(document);
+    if (!is_one && !entry_enter_users(call, document, &cursor, &count)) {
         return;
     }
     struct entry *entries = arena_take_zeroed(&call->arena, count * sizeof(*entries) + 1);
@@ -555,8 +567,13 @@ void handle_evaluate_post(struct call *call)
     }
     struct field_errors errors = field_errors_in(&call->arena);
     const struct experiment *experiment = call->catalog->experiments[index]->current;
-    struct entry_reading reading = {.call = call, .experiment = experiment, .errors = &errors};
-    entry_read_users(&cursor, &reading, entries, count, ENTRY_TEST);
+    struct entry_reading reading = {
+        .call = call, .experiment = experiment, .errors = &errors, .path = "", .entry = entries};
+    if (is_one) {
+        entry_read(&reading, document, ENTRY_TEST);
+    } else {
+        entry_read_users(&cursor, &reading, entries, count, ENTRY_TEST);
+    }
     if (entry_check(call, &errors)) {
         reply_evaluations(call, index, entries, count);
     }

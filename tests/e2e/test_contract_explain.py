@@ -284,6 +284,11 @@ def test_faults(server):
     path = f"/experiments/{made['id']}"
     check_problem(server.get("/experiments/none/explain/u"), 404, "experiment_not_found")
     check_problem(server.post("/experiments/none/evaluate", {"users": []}), 404, "experiment_not_found")
+    tester = f"/experiments/{server.make_experiment('One user', status='draft')['id']}/evaluate"
+    (alone,) = server.post(tester, {"user_id": "u", "attributes": {"a": 1}}).json["evaluations"]
+    assert [alone] == server.post(tester, {"users": [{"user_id": "u", "attributes": {"a": 1}}]}).json["evaluations"]
+    problem = check_problem(server.post(tester, {"user_id": 5, "plan": "pro"}), 422, "validation_failed")
+    assert [e["path"] for e in problem["errors"]] == ["user_id", "plan"]
     check_problem(server.get(f"{path}/explain/{'x' * 256}"), 422, "invalid_user_id")
     check_problem(server.post(f"{path}/evaluate", {"users": [{}]}), 422, "required")
     check_problem(server.post(f"{path}/evaluate", {"users": [{"user_id": "u", "variant": "control"}]}), 422, "unknown_field")
