@@ -1,4 +1,6 @@
 """Rerandomization: everybody is drawn anew, results start from nothing, and what was before is kept as history."""
+import threading
+
 import pytest
 from conftest import check_problem, run_tool, variant_of
 
@@ -149,3 +151,39 @@ def test_bad_requests(server):
     assert rerandomize(server, made, body={}).status == 200
     document = server.get(f"/experiments/{made['id']}").json
     assert server.patch(f"/experiments/{made['id']}", document).status == 200, "what was read may be sent back"
+
+
+def test_assignments_at_the_same_time_are_of_one_generation_or_the_next(farm):
+    """Clients that ask while everybody is drawn anew get an answer each time, and the last draw's is the one that is stored."""
+    server = farm.make()
+    made = server.make_experiment("Contended", metrics=["conversion_rate"])
+    stop = threading.Event()
+    faults = []
+
+    def ask(number):
+        client = server.client()
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            users = [{"user_id": f"contended-{(number * 31 + turn + i) % 90}"} for i in range(7)]
+            answer = client.request("POST", f"/experiments/{made['id']}/assignments", {"users": users})
+            if answer.status != 200 or any(a["reason"] != "split" or a["variant"] is None for a in answer.json["assignments"]):
+                faults.append(answer)
+        client.close()
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for _ in range(25):
+        assert rerandomize(server, made).status == 200
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not faults, faults[:3]
+    users = [f"contended-{i}" for i in range(90)]
+    given = assign_all(server, made, users)
+    assert listed(server, made) == {user: (variant, 26) for user, variant in given.items()}
+    server.restart(kill=True)
+    assert assign_all(server, made, users) == given
+    server.stop()
+    assert run_tool("verify", "--data", server.data).returncode == 0
