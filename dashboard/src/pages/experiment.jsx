@@ -47,7 +47,8 @@ function Controls({ experiment, onDone }) {
   );
 }
 
-const formatOf = (types, metric) => (types.get(metric)?.type === "proportion" ? percent : number);
+const isShare = (types, metric) => ["proportion", "retention"].includes(types.get(metric)?.type);
+const formatOf = (types, metric) => (isShare(types, metric) ? percent : number);
 
 function Health({ srm }) {
   const tip = "Do the users split between the variants as the weights say? If not, something loses or doubles users, and no comparison can be trusted. Below p = 0.001 the verdict is withheld.";
@@ -155,7 +156,7 @@ function Variants({ results, metrics, types, styles }) {
                   const format = formatOf(types, metric);
                   return (
                     <td key={metric}>
-                      <Value tip={`${integer(cell?.count)} ${types.get(metric)?.type === "proportion" ? "users with the event" : "events"} of ${integer(cell?.sample_size)} users`}>{format(cell?.value)}</Value>
+                      <Value tip={`${integer(cell?.count)} ${isShare(types, metric) ? "users with the event" : "events"} of ${integer(cell?.sample_size)} users`}>{format(cell?.value)}</Value>
                       <small>{range(cell?.confidence_interval, format)}</small>
                     </td>
                   );

@@ -9,17 +9,25 @@ const kinds = [
   ["proportion", "Share of users with the event"],
   ["mean", "A total a user, averaged"],
   ["ratio", "One mean over another"],
+  ["retention", "Share of users who came back"],
+  ["quantile", "A quantile of the events' values"],
 ];
+
+const aggregations = [["sum", "Sum of a property"], ["max", "Largest value of a property"], ["count", "Number of events"], ["unique_days", "Days with an event"]];
+const takesProperty = (form) => form.type === "quantile" || (form.type === "mean" && ["sum", "max"].includes(form.aggregation));
 
 /** What a metric measures, as a sentence. */
 function meaning(metric) {
   const filters = (metric.filters ?? []).map((one) => `${one.property} ${operatorWord(one.op)} ${one.values ? one.values.join(", ") : JSON.stringify(one.value ?? "")}`);
   const where = filters.length > 0 ? ` where ${filters.join(" and ")}` : "";
-  const cap = metric.cap ? `, at most ${metric.cap.upper} a user` : "";
-  if (metric.type === "proportion") return `share of users with ${metric.event_type}${where}`;
+  const within = metric.window_hours ? `, within ${metric.window_hours} hours of the assignment` : "";
+  const cap = metric.cap ? `, at most ${metric.cap.percentile ? `the ${100 * metric.cap.percentile} % point` : metric.cap.upper} a user` : "";
+  if (metric.type === "proportion") return `share of users with ${metric.event_type}${where}${within}`;
+  if (metric.type === "retention") return `share of users with ${metric.event_type}${where} ${metric.from_day ?? 0} to ${metric.to_day || "…"} days later`;
+  if (metric.type === "quantile") return `${100 * (metric.quantile || 0.5)} % point of ${metric.property || "…"} of ${metric.event_type}${where}${within}`;
   if (metric.type === "ratio") return `${metric.numerator} over ${metric.denominator}`;
-  const what = { sum: `sum of ${metric.property} of`, count: "number of", unique_days: "days with" }[metric.aggregation];
-  return `${what} ${metric.event_type} a user${where}${cap}`;
+  const what = { sum: `sum of ${metric.property} of`, max: `largest ${metric.property} of`, count: "number of", unique_days: "days with" }[metric.aggregation];
+  return `${what} ${metric.event_type} a user${where}${within}${cap}`;
 }
 
 export function Metrics() {
@@ -53,24 +61,32 @@ export function Metrics() {
   );
 }
 
-const fresh = { name: "", description: "", type: "proportion", event_type: "", property: "", aggregation: "sum", numerator: "", denominator: "", direction: "increase", cap: "", filters: [] };
+const fresh = { name: "", description: "", type: "proportion", event_type: "", property: "", aggregation: "sum", numerator: "", denominator: "", direction: "increase", cap: "", from_day: "1", to_day: "7", quantile: "0.5", window_hours: "", guardrail_margin: "", filters: [] };
+
+const capText = (cap) => (!cap ? "" : cap.percentile ? `${100 * cap.percentile}%` : String(cap.upper));
+/** "500", or "99%" for a percentile of all variants' totals. */
+const capDocument = (text) => (text === "" ? null : text.endsWith("%") ? { percentile: Number(text.slice(0, -1)) / 100 } : { upper: Number(text) });
+const orNull = (text) => (text === "" ? null : Number(text));
 
 function formOf(metric) {
   const filters = metric.filters.map((one) => ({ property: one.property, op: one.op, text: valueText(one) }));
-  return { ...fresh, ...Object.fromEntries(Object.entries(metric).filter(([, value]) => value !== null)), cap: metric.cap ? String(metric.cap.upper) : "", filters };
+  return { ...fresh, ...Object.fromEntries(Object.entries(metric).filter(([, value]) => value !== null)), cap: capText(metric.cap), filters };
 }
 
 function documentOf(form, isNew) {
-  const made = { description: form.description, type: form.type, direction: form.direction };
+  const made = { description: form.description, type: form.type, direction: form.direction, guardrail_margin: orNull(String(form.guardrail_margin)) };
   if (isNew) made.name = form.name;
   if (form.type === "ratio") return { ...made, numerator: form.numerator, denominator: form.denominator };
   made.event_type = form.event_type;
   made.filters = form.filters.map((one) => conditionDocument("property", one));
-  if (form.type === "mean") {
-    made.aggregation = form.aggregation;
-    made.property = form.aggregation === "sum" ? form.property : null;
-    made.cap = form.cap === "" ? null : { upper: Number(form.cap) };
-  }
+  const isRetention = form.type === "retention";
+  made.property = takesProperty(form) ? form.property : null;
+  made.cap = form.type === "mean" ? capDocument(form.cap) : null;
+  made.aggregation = form.type === "mean" ? form.aggregation : null;
+  made.window_hours = isRetention ? null : orNull(String(form.window_hours));
+  made.from_day = isRetention ? orNull(String(form.from_day)) : null;
+  made.to_day = isRetention ? orNull(String(form.to_day)) : null;
+  made.quantile = form.type === "quantile" ? orNull(String(form.quantile)) : null;
   return made;
 }
 
@@ -127,11 +143,27 @@ function Editor({ metric, means }) {
           {form.type !== "ratio" && <div class="fields two">{text("event_type", "Event type", { input: { required: true, placeholder: "purchase" } })}{choose("direction", "Better is", [["increase", "more"], ["decrease", "less"]])}</div>}
           {form.type === "mean" && (
             <div class="fields three">
-              {choose("aggregation", "Of a user", [["sum", "Sum of a property"], ["count", "Number of events"], ["unique_days", "Days with an event"]])}
-              {form.aggregation === "sum" && text("property", "Property", { input: { required: true, placeholder: "amount" } })}
-              {text("cap", "At most, a user", { hint: "Empty: no bound", input: { type: "number", step: "any" } })}
+              {choose("aggregation", "Of a user", aggregations)}
+              {takesProperty(form) && text("property", "Property", { input: { required: true, placeholder: "amount" } })}
+              {text("cap", "At most, a user", { hint: "A value, or such as 99% of all users' totals", input: { pattern: "[0-9.]+%?", placeholder: "no bound" } })}
             </div>
           )}
+          {form.type === "quantile" && (
+            <div class="fields two">
+              {text("property", "Property", { input: { required: true, placeholder: "duration_ms" } })}
+              {text("quantile", "Quantile", { hint: "0.5 is the median", input: { type: "number", step: "any", min: 0, max: 1, required: true } })}
+            </div>
+          )}
+          {form.type === "retention" && (
+            <div class="fields two">
+              {text("from_day", "From day", { hint: "Counted from the day of the assignment, which is 0", input: { type: "number", min: 0, max: 365, required: true } })}
+              {text("to_day", "To day", { input: { type: "number", min: 1, max: 365, required: true } })}
+            </div>
+          )}
+          <div class="fields two">
+            {form.type !== "ratio" && form.type !== "retention" && text("window_hours", "Only so many hours after the assignment", { hint: "Empty: without end", input: { type: "number", min: 1, max: 8760 } })}
+            {text("guardrail_margin", "Guardrail: may be worse by", { hint: "A share of the control's value, such as 0.02; empty: no guardrail", input: { type: "number", step: "any", min: 0, max: 0.99 } })}
+          </div>
           {text("description", "Description")}
           {form.type !== "ratio" && <Filters filters={form.filters} onChange={(filters) => set({ ...form, filters })} />}
           <p class="meaning">Measures: <strong>{meaning(documentOf({ ...form, event_type: form.event_type || "…" }, true))}</strong></p>
