@@ -2,6 +2,7 @@
 #include "api/cors.h"
 
 #include "api/dispatch.h"
+#include "api/policy.h"
 
 #define ORIGIN_SIZE_MAX 255u
 
@@ -42,10 +43,11 @@ static const char *origin_find(const struct cors *cors, struct bytes origin)
 
 bool cors_begin(struct call *call, const struct call_input *input)
 {
-    const struct cors *cors = &call->api->cors;
-    if (cors->origin_count == 0) {
+    const struct policy *policy = call->api->policy;
+    if (policy == NULL || policy->cors.origin_count == 0) {
         return false;
     }
+    const struct cors *cors = &policy->cors;
     call_header(call, "vary", "Origin");
     const char *origin = origin_find(cors, input->origin);
     if (origin == NULL) {

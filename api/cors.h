@@ -1,7 +1,7 @@
 /* cors.h: which web pages may call, by the Fetch standard's rules (CORS).
  *
  * A browser lets a page read the answers of another origin only where that one names the page's origin. Origins are given
- * one by one when the server starts; there is no "any": a token in a page is for the pages of its own. None given: no
+ * one by one by whoever runs the server; there is no "any": a token in a page is for the pages of its own. None given: no
  * header of this is ever sent. Tokens decide what a call may do, whatever its origin.
  */
 #ifndef ASSAY_API_CORS_H

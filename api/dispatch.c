@@ -12,6 +12,7 @@
 #define ZLIB_CONST /* its input is const */
 #include <zlib.h>
 
+#include "api/cors.h"
 #include "api/dispatch.h"
 #include "api/routes.h"
 #include "api/trace.h"

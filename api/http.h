@@ -14,7 +14,6 @@
 
 #include <stdatomic.h>
 
-#include "api/cors.h"
 #include "api/json.h"
 #include "engine/arena.h"
 #include "engine/base.h"
@@ -40,6 +39,7 @@ enum content_type {
 
 struct call;
 struct dialect;
+struct policy;
 struct route;
 struct server;
 struct stream;
@@ -57,7 +57,7 @@ struct api {
     const struct engine_info *info;
     const char *directory;
     int64_t started_at_us;
-    struct cors cors;
+    const struct policy *policy; /* the newest that this loop has taken; NULL: nothing is allowed beyond the rules */
     /* Written by the loop, read by any thread. */
     atomic_uint_least64_t overload_refused;
     atomic_uint_least64_t events_received;

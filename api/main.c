@@ -1,13 +1,11 @@
 /* main.c: assayd: what is built from what, the first start, and the end.
  *
- *   options -> engine -> founding records (an admin token, the built-in metrics) -> server -> wait for a signal
+ *   settings -> engine -> founding records (an admin token, the built-in metrics) -> server -> wait for a signal
  *
  * Output: one line on stdout when ready; traces on stderr. Exit: see exit_codes below.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +15,7 @@
 
 #include "api/routes.h"
 #include "api/server.h"
+#include "api/settings.h"
 #include "api/trace.h"
 
 enum exit_code {
@@ -26,217 +25,8 @@ enum exit_code {
     EXIT_CANNOT = 3,
 };
 
-#define DRAIN_TIMEOUT_US 10000000
 #define FAILED_DRAIN_US  500000 /* time to answer 503 to those who wait, after the storage failed */
 #define WATCH_NS         200000000
-
-static const char help[] =
-    "assayd: an experimentation platform in one process\n"
-    "\n"
-    "  assayd --data DIR [options]\n"
-    "\n"
-    "  --data DIR          everything is kept here; made where missing. One server a directory.\n"
-    "  --listen HOST:PORT  where to answer HTTP (default 127.0.0.1:8080; port 0 takes a free one;\n"
-    "                      IPv6 as [::1]:8080). There is no TLS here: beyond this machine, put a\n"
-    "                      proxy with TLS in front.\n"
-    "  --loops N           threads that read and answer requests (default 2, or one a processor\n"
-    "                      where there are fewer)\n"
-    "  --cors-origin URL   an origin, such as https://shop.example, whose pages may call from a\n"
-    "                      browser; give it once for each. Without it, no page of another origin "
-    "may\n"
-    "  --io BACKEND        auto (default), uring or sync: how the log is written\n"
-    "  --trace FORMAT      text (default) or json: the form of what is said on stderr\n"
-    "  --trace-requests W  none, failed (default: those answered 5xx, or after more than a second)\n"
-    "                      or all: which requests get a line on stderr\n"
-    "  --help              this text\n"
-    "  --version           the version\n"
-    "\n"
-    "The first start makes an admin token and keeps its secret in DIR/admin-token. Try:\n"
-    "\n"
-    "  assayd --data /var/lib/assay &\n"
-    "  TOKEN=$(cat /var/lib/assay/admin-token)\n"
-    "  curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8080/experiments \\\n"
-    "       --json '{\"name\": \"First\", \"variants\": [{\"name\": \"a\"}, {\"name\": \"b\"}]}'\n"
-    "\n"
-    "SIGTERM or SIGINT finishes what is in flight and ends. Exit codes: 0 good, 1 damage found or\n"
-    "the storage failed, 2 usage, 3 could not start.\n";
-
-struct options {
-    const char *directory;
-    char host[64];
-    uint16_t port;
-    uint32_t loops;
-    enum io_backend io_backend;
-    const char *origins[CORS_ORIGINS_MAX];
-    uint32_t origin_count;
-    enum trace_format trace_format;
-    enum trace_requests trace_requests;
-};
-
-/* Options. */
-
-static bool number_parse(const char *text, unsigned long most, unsigned long *out_value)
-{
-    const size_t size = strlen(text);
-    if (size == 0 || size > 9 || strspn(text, "0123456789") != size) {
-        return false;
-    }
-    const unsigned long value = strtoul(text, NULL, 10);
-    *out_value = value;
-    return value <= most;
-}
-
-static bool is_numeric_address(const char *host)
-{
-    struct in6_addr address;
-    return inet_pton(AF_INET, host, &address) == 1 || inet_pton(AF_INET6, host, &address) == 1;
-}
-
-/* "127.0.0.1:8080", "localhost:8080" or "[::1]:8080" */
-static bool listen_parse(const char *text, struct options *options)
-{
-    const char *colon = strrchr(text, ':');
-    const char *host = text;
-    size_t size = colon != NULL ? (size_t)(colon - text) : 0;
-    if (size > 2 && host[0] == '[' && host[size - 1] == ']') {
-        host++;
-        size -= 2;
-    }
-    unsigned long port = 0;
-    if (size == 0 || size >= sizeof(options->host) || !number_parse(colon + 1, UINT16_MAX, &port)) {
-        return false;
-    }
-    memcpy(options->host, host, size);
-    options->host[size] = '\0';
-    options->port = (uint16_t)port;
-    if (strcmp(options->host, "localhost") == 0) {
-        memcpy(options->host, "127.0.0.1", sizeof("127.0.0.1"));
-    }
-    return is_numeric_address(options->host);
-}
-
-static bool loops_parse(const char *text, struct options *options)
-{
-    unsigned long loops = 0;
-    const bool is_valid = number_parse(text, 64, &loops) && loops > 0;
-    options->loops = (uint32_t)loops;
-    return is_valid;
-}
-
-static bool origin_parse(const char *text, struct options *options)
-{
-    if (!cors_origin_is_valid(text) || options->origin_count >= CORS_ORIGINS_MAX) {
-        return false;
-    }
-    options->origins[options->origin_count++] = text;
-    return true;
-}
-
-/* The place of `text` in the list; -1 where it is not there. */
-static int word_find(const char *text, const char *const *words, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        if (strcmp(text, words[i]) == 0) {
-            return (int)i;
-        }
-    }
-    return -1;
-}
-
-static bool io_parse(const char *text, struct options *options)
-{
-    static const char *const names[] = {
-        [IO_BACKEND_AUTO] = "auto",
-        [IO_BACKEND_URING] = "uring",
-        [IO_BACKEND_SYNC] = "sync",
-    };
-    const int found = word_find(text, names, COUNT_OF(names));
-    options->io_backend = (enum io_backend)found;
-    return found >= 0;
-}
-
-static bool trace_format_parse(const char *text, struct options *options)
-{
-    static const char *const names[] = {[TRACE_TEXT] = "text", [TRACE_JSON] = "json"};
-    const int found = word_find(text, names, COUNT_OF(names));
-    options->trace_format = (enum trace_format)found;
-    return found >= 0;
-}
-
-static bool trace_requests_parse(const char *text, struct options *options)
-{
-    static const char *const names[] = {
-        [TRACE_NO_REQUESTS] = "none",
-        [TRACE_FAILED_REQUESTS] = "failed",
-        [TRACE_ALL_REQUESTS] = "all",
-    };
-    const int found = word_find(text, names, COUNT_OF(names));
-    options->trace_requests = (enum trace_requests)found;
-    return found >= 0;
-}
-
-static bool directory_parse(const char *text, struct options *options)
-{
-    options->directory = text;
-    return text[0] != '\0';
-}
-
-struct option_row {
-    const char *name;
-    bool (*parse)(const char *text, struct options *options); /* NULL: prints `text` and ends */
-    const char *text; /* what is expected, or what is printed */
-};
-
-static const struct option_row option_rows[] = {
-    {"data",        directory_parse, "a directory"                                                   },
-    {"listen",      listen_parse,    "a numeric address and a port, such as 127.0.0.1:8080"          },
-    {"loops",       loops_parse,     "a number from 1 to 64"                                         },
-    {"cors-origin", origin_parse,    "scheme://host[:port] as a browser sends it, up to 64 in number"},
-    {"io",          io_parse,        "auto, uring or sync"                                           },
-    {"trace",       trace_format_parse, "text or json"},
-    {"trace-requests", trace_requests_parse, "none, failed or all"},
-    {"help",        NULL,            help                                                            },
-    {"version",     NULL,            "assayd " ASSAY_VERSION "\n"                                    },
-};
-
-/* False where the program is to end at once, with *out_exit. */
-static bool options_read(int count, char **arguments, struct options *options,
-                         enum exit_code *out_exit)
-{
-    struct option long_options[COUNT_OF(option_rows) + 1] = {{0}};
-    for (size_t i = 0; i < COUNT_OF(option_rows); i++) {
-        const int argument = option_rows[i].parse != NULL ? required_argument : no_argument;
-        long_options[i] = (struct option){option_rows[i].name, argument, NULL, 0};
-    }
-    int row = 0;
-    int result = 0;
-    *out_exit = EXIT_USAGE;
-    while ((result = getopt_long(count, arguments, "", long_options, &row)) == 0) {
-        const struct option_row *option = &option_rows[row];
-        if (option->parse == NULL) {
-            (void)fputs(option->text, stdout);
-            *out_exit = EXIT_GOOD;
-            return false;
-        }
-        if (!option->parse(optarg, options)) {
-            trace_note("--%s takes %s, not '%s'", option->name, option->text, optarg);
-            return false;
-        }
-    }
-    if (result != -1) { /* getopt_long has said why */
-        trace_note("try --help");
-        return false;
-    }
-    if (optind < count) {
-        trace_note("'%s' is not an option; try --help", arguments[optind]);
-        return false;
-    }
-    if (options->directory == NULL) {
-        trace_note("--data DIR is needed: where everything is kept; try --help");
-        return false;
-    }
-    return true;
-}
 
 /* The admin token's file. */
 
@@ -449,108 +239,198 @@ static void signals_take(sigset_t *out_signals)
     (void)sigemptyset(out_signals);
     (void)sigaddset(out_signals, SIGTERM);
     (void)sigaddset(out_signals, SIGINT);
+    (void)sigaddset(out_signals, SIGHUP);
     /* Before any thread is made, so that all of them inherit it and only wait() below sees these. */
     (void)sigprocmask(SIG_BLOCK, out_signals, NULL);
 }
 
-/* Until a signal comes (true) or the storage fails (false). */
-static bool wait_for_end(const struct engine *engine, const sigset_t *signals)
+/* The running program: what it was told, and what it goes by. */
+struct program {
+    int argument_count;
+    char **arguments;
+    struct settings settings; /* as of the start: what only a restart changes */
+    struct engine *engine;
+    struct engine_info info;
+    struct server *server;
+    sigset_t signals;
+};
+
+static struct policy *policy_of(const struct settings *settings, struct error *error)
 {
+    const struct policy wanted = {.cors = {settings->origins, settings->origin_count}};
+    struct policy *policy = policy_make(&wanted);
+    if (policy == NULL) {
+        (void)error_set(error, STATUS_NO_MEMORY, "memory is out");
+    }
+    return policy;
+}
+
+/* SIGHUP: the settings are read again. Where anything is wrong with them, all stays as it is. */
+static void reload(struct program *program)
+{
+    struct error error = {""};
+    struct settings next;
+    enum status status = settings_read(program->argument_count, program->arguments, &next, &error);
+    struct policy *policy = status == STATUS_OK ? policy_of(&next, &error) : NULL;
+    if (policy == NULL) {
+        trace_note("SIGHUP: nothing is changed: %s", error.text);
+        settings_deinit(&next);
+        return;
+    }
+    for (size_t i = 0; i < setting_row_count; i++) {
+        if (!setting_rows[i].is_live && !settings_row_equal(&program->settings, &next, i)) {
+            trace_note("SIGHUP: %s is not what the server was started with: that needs a restart", setting_rows[i].name);
+        }
+    }
+    trace_begin(program->settings.trace_format, next.trace_requests);
+    server_adopt(program->server, policy);
+    policy_unref(policy);
+    settings_deinit(&next);
+    trace_note("SIGHUP: the settings were read again");
+}
+
+/* Until a signal to end comes (true) or the storage fails (false). */
+static bool wait_for_end(struct program *program)
+{
+    const struct engine *engine = program->engine;
     const struct timespec pause = {.tv_nsec = WATCH_NS};
     bool is_full = false;
     while (engine_healthy(engine)) {
         if (engine_disk_full(engine) != is_full) {
             is_full = !is_full;
             trace_note(is_full ? "the disk is full: writes are refused, reads go on; make room, and writes go on too"
-                          : "there is room on the disk again: writes go on");
+                               : "there is room on the disk again: writes go on");
         }
-        const int number = sigtimedwait(signals, NULL, &pause);
-        if (number > 0) {
+        const int number = sigtimedwait(&program->signals, NULL, &pause);
+        if (number == SIGHUP) {
+            reload(program);
+        } else if (number > 0) {
             trace_note("%s: finishing what is in flight; once more to end at once",
-                  number == SIGTERM ? "SIGTERM" : "SIGINT");
+                       number == SIGTERM ? "SIGTERM" : "SIGINT");
             return true;
         }
     }
     return false;
 }
 
-static void trace_start(const struct options *options, const struct engine_info *info)
+static void trace_start(const struct settings *settings, const struct engine_info *info)
 {
     trace_note("%s %s, log written by %s, %llu records replayed%s", info->created ? "made" : "opened",
-          options->directory, info->io_backend, (unsigned long long)info->replayed,
-          info->rebuilt ? ", store rebuilt from the log" : "");
+               settings->directory, info->io_backend, (unsigned long long)info->replayed,
+               info->rebuilt ? ", store rebuilt from the log" : "");
     if (info->cut_bytes > 0) {
         trace_note("cut an unacknowledged tail of %llu bytes from the log (kept in %s/log/quarantine)",
-              (unsigned long long)info->cut_bytes, options->directory);
+                   (unsigned long long)info->cut_bytes, settings->directory);
     }
-    if (strncmp(options->host, "127.", 4) != 0 && strcmp(options->host, "::1") != 0) {
+    if (strncmp(settings->host, "127.", 4) != 0 && strcmp(settings->host, "::1") != 0) {
         trace_note("listening on %s without TLS: tokens and data travel in the clear; put a proxy with "
-              "TLS in front",
-              options->host);
+                   "TLS in front",
+                   settings->host);
     }
 }
 
-static enum exit_code serve(const struct options *options, struct engine *engine,
-                            const struct engine_info *info, const sigset_t *signals)
+static enum exit_code serve(struct program *program)
 {
+    const struct settings *settings = &program->settings;
     struct error error = {""};
+    struct policy *policy = policy_of(settings, &error);
     const struct server_options server_options = {
-        .host = options->host,
-        .port = options->port,
-        .loops = options->loops,
-        .cors = {options->origins, options->origin_count},
-        .engine = engine,
-        .info = info,
-        .directory = options->directory,
+        .host = settings->host,
+        .port = settings->port,
+        .loops = settings->loops,
+        .policy = policy,
+        .engine = program->engine,
+        .info = &program->info,
+        .directory = settings->directory,
     };
-    struct server *server = NULL;
-    if (server_start(&server_options, &error, &server) != STATUS_OK) {
+    const enum status status =
+        policy != NULL ? server_start(&server_options, &error, &program->server) : STATUS_INVALID;
+    policy_unref(policy);
+    if (status != STATUS_OK) {
         trace_note("%s", error.text);
         return EXIT_CANNOT;
     }
-    const bool is_six = strchr(options->host, ':') != NULL;
-    (void)printf("assay is ready on http://%s%s%s:%u\n", is_six ? "[" : "", options->host,
-                 is_six ? "]" : "", server_port(server));
+    const bool is_six = strchr(settings->host, ':') != NULL;
+    (void)printf("assay is ready on http://%s%s%s:%u\n", is_six ? "[" : "", settings->host,
+                 is_six ? "]" : "", server_port(program->server));
     (void)fflush(stdout);
-    if (!wait_for_end(engine, signals)) {
+    if (!wait_for_end(program)) {
         trace_note("the storage failed: %s; nothing more can be acknowledged; ending, a restart verifies "
-              "the log",
-              engine_failure(engine));
-        server_stop(server, FAILED_DRAIN_US);
+                   "the log",
+                   engine_failure(program->engine));
+        server_stop(program->server, FAILED_DRAIN_US);
         _exit(EXIT_DAMAGE); /* closing the engine would write to what has failed */
     }
-    (void)sigprocmask(SIG_UNBLOCK, signals, NULL);
-    server_stop(server, DRAIN_TIMEOUT_US);
+    (void)signal(SIGHUP, SIG_IGN);
+    (void)sigprocmask(SIG_UNBLOCK, &program->signals, NULL);
+    server_stop(program->server, settings->drain_seconds * 1000000ll);
+    return EXIT_GOOD;
+}
+
+static enum exit_code run(struct program *program)
+{
+    const struct settings *settings = &program->settings;
+    trace_begin(settings->trace_format, settings->trace_requests);
+    signals_take(&program->signals);
+    const struct engine_options options = {.directory = settings->directory, .io_backend = settings->io_backend};
+    struct error error = {""};
+    enum status status = engine_open(&options, &error, &program->info, &program->engine);
+    if (status != STATUS_OK) {
+        trace_note("%s", error.text);
+        return status == STATUS_DAMAGED ? EXIT_DAMAGE : EXIT_CANNOT;
+    }
+    trace_start(settings, &program->info);
+    enum exit_code code = EXIT_CANNOT;
+    if (found(program->engine, settings->directory, &error) == STATUS_OK) {
+        code = serve(program);
+    } else {
+        trace_note("%s", error.text);
+    }
+    engine_close(program->engine);
+    return code;
+}
+
+/* --check-config: the settings were read; is what they name good as well? */
+static enum exit_code check(const struct settings *settings)
+{
+    struct error error = {""};
+    struct policy *policy = policy_of(settings, &error);
+    if (policy == NULL) {
+        trace_note("%s", error.text);
+        return EXIT_USAGE;
+    }
+    policy_unref(policy);
+    settings_show(settings);
     return EXIT_GOOD;
 }
 
 int main(int count, char **arguments)
 {
-    struct options options = {.host = "127.0.0.1", .port = 8080, .trace_requests = TRACE_FAILED_REQUESTS};
-    enum exit_code code = EXIT_GOOD;
-    if (!options_read(count, arguments, &options, &code)) {
-        return (int)code;
-    }
-    trace_begin(options.trace_format, options.trace_requests);
-    sigset_t signals;
-    signals_take(&signals);
-    const struct engine_options engine_options = {.directory = options.directory,
-                                                  .io_backend = options.io_backend};
-    struct engine_info info = {0};
+    struct program program = {.argument_count = count, .arguments = arguments};
     struct error error = {""};
-    struct engine *engine = NULL;
-    const enum status status = engine_open(&engine_options, &error, &info, &engine);
-    if (status != STATUS_OK) {
+    enum exit_code code = EXIT_GOOD;
+    if (settings_read(count, arguments, &program.settings, &error) != STATUS_OK) {
         trace_note("%s", error.text);
-        return status == STATUS_DAMAGED ? EXIT_DAMAGE : EXIT_CANNOT;
-    }
-    trace_start(&options, &info);
-    if (found(engine, options.directory, &error) == STATUS_OK) {
-        code = serve(&options, engine, &info, &signals);
+        code = EXIT_USAGE;
     } else {
-        trace_note("%s", error.text);
-        code = EXIT_CANNOT;
+        switch (program.settings.task) {
+        case SETTINGS_SERVE:
+            code = run(&program);
+            break;
+        case SETTINGS_CHECK:
+            code = check(&program.settings);
+            break;
+        case SETTINGS_PRINT:
+            settings_sample();
+            break;
+        case SETTINGS_HELP:
+            settings_help();
+            break;
+        case SETTINGS_VERSION:
+            (void)puts("assayd " ASSAY_VERSION);
+            break;
+        }
     }
-    engine_close(engine);
+    settings_deinit(&program.settings);
     return (int)code;
 }

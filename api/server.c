@@ -99,7 +99,7 @@ struct server_loop {
     h2o_socket_t *listener;
     h2o_socket_t *port_socket;
     h2o_socket_t *wake_socket;
-    int wake_file;   /* server_stop() writes to it */
+    int wake_file;   /* server_stop() and server_adopt() write to it */
     int listen_file; /* these three become their sockets' */
     int port_copy;
     int wake_copy;
@@ -107,6 +107,7 @@ struct server_loop {
     bool is_started;
     bool is_dismantled;
     const struct catalog *catalog; /* the newest this loop has seen */
+    struct policy *policy;         /* likewise */
     struct server_call *free_calls;
     uint32_t free_count;
     uint32_t open_calls;
@@ -130,6 +131,8 @@ struct server {
     atomic_uint_least64_t connections;
     atomic_uint_least64_t streams;
     atomic_bool is_stopping;
+    pthread_mutex_t policy_mutex;
+    struct policy *policy; /* under the mutex */
     int64_t stop_timeout_us; /* set before is_stopping */
 };
 
@@ -639,11 +642,23 @@ static void loop_sweep(struct server_loop *loop)
 
 /* Loops. */
 
+static void loop_adopt(struct server_loop *loop)
+{
+    struct server *server = loop->server;
+    pthread_mutex_lock(&server->policy_mutex);
+    struct policy *next = policy_ref(server->policy);
+    pthread_mutex_unlock(&server->policy_mutex);
+    policy_unref(loop->policy);
+    loop->policy = next;
+    loop->api.policy = next;
+}
+
 static void on_wake(h2o_socket_t *socket, const char *error)
 {
     (void)error;
     uint64_t count = 0;
     (void)!read(h2o_socket_get_fd(socket), &count, sizeof(count));
+    loop_adopt(socket->data);
 }
 
 static h2o_socket_t *loop_watch(struct server_loop *loop, int file, h2o_socket_cb callback)
@@ -822,8 +837,8 @@ static enum status loop_start(struct server_loop *loop, struct error *error)
         .info = options->info,
         .directory = options->directory,
         .started_at_us = engine_now_us(options->engine),
-        .cors = options->cors,
     };
+    loop_adopt(loop);
     const enum status status = engine_port_open(options->engine, &loop->api.port);
     if (status != STATUS_OK) {
         return error_set(error, status, "no engine port: %s", status_name(status));
@@ -854,6 +869,8 @@ enum status server_start(const struct server_options *options, struct error *err
         return error_set(error, STATUS_NO_MEMORY, "memory is out");
     }
     server->options = *options;
+    server->policy = policy_ref(options->policy);
+    pthread_mutex_init(&server->policy_mutex, NULL);
     server->connection_limit = connection_limit();
     const uint32_t loop_count = loop_count_of(options);
     server->loops = calloc(loop_count, sizeof(*server->loops));
@@ -931,6 +948,7 @@ static void loop_deinit(struct server_loop *loop)
         free(self);
     }
     catalog_unref(loop->catalog);
+    policy_unref(loop->policy);
     if (!loop->is_started) {
         file_close(loop->listen_file);
         file_close(loop->port_copy);
@@ -940,6 +958,25 @@ static void loop_deinit(struct server_loop *loop)
     engine_port_close(loop->api.port);
 }
 
+static void loops_wake(struct server *server)
+{
+    for (uint32_t i = 0; i < server->loop_count; i++) {
+        const uint64_t one = 1;
+        if (server->loops[i].is_started) {
+            (void)!write(server->loops[i].wake_file, &one, sizeof(one));
+        }
+    }
+}
+
+void server_adopt(struct server *server, struct policy *policy)
+{
+    pthread_mutex_lock(&server->policy_mutex);
+    policy_unref(server->policy);
+    server->policy = policy_ref(policy);
+    pthread_mutex_unlock(&server->policy_mutex);
+    loops_wake(server);
+}
+
 void server_stop(struct server *server, int64_t timeout_us)
 {
     if (server == NULL) {
@@ -947,12 +984,7 @@ void server_stop(struct server *server, int64_t timeout_us)
     }
     server->stop_timeout_us = timeout_us;
     atomic_store_explicit(&server->is_stopping, true, memory_order_release);
-    for (uint32_t i = 0; i < server->loop_count; i++) {
-        const uint64_t one = 1;
-        if (server->loops[i].is_started) {
-            (void)!write(server->loops[i].wake_file, &one, sizeof(one));
-        }
-    }
+    loops_wake(server);
     bool is_dismantled = server->has_config;
     for (uint32_t i = 0; i < server->loop_count; i++) {
         struct server_loop *loop = &server->loops[i];
@@ -965,6 +997,8 @@ void server_stop(struct server *server, int64_t timeout_us)
     if (is_dismantled) {
         h2o_config_dispose(&server->config);
     }
+    policy_unref(server->policy);
+    pthread_mutex_destroy(&server->policy_mutex);
     free(server->loops);
     free(server);
 }

@@ -6,7 +6,7 @@
 #ifndef ASSAY_API_SERVER_H
 #define ASSAY_API_SERVER_H
 
-#include "api/cors.h"
+#include "api/policy.h"
 #include "api/traffic.h"
 #include "engine/base.h"
 #include "engine/engine.h"
@@ -17,7 +17,7 @@ struct server_options {
     const char *host; /* numeric address */
     uint16_t port;    /* 0: any free one */
     uint32_t loops;   /* threads; 0: 2, or fewer processors */
-    struct cors cors; /* the texts live as long as the server */
+    struct policy *policy; /* the server takes a reference */
     struct engine *engine;
     /* For GET /status; may be NULL. */
     const struct engine_info *info;
@@ -38,6 +38,8 @@ struct server_counters {
 MUST_USE enum status server_start(const struct server_options *options, struct error *error, struct server **out_server);
 uint16_t server_port(const struct server *server);
 void server_counters(const struct server *server, struct server_counters *out_counters);
+/* From its next turn on each loop goes by this policy. Takes a reference. One thread at a time. */
+void server_adopt(struct server *server, struct policy *policy);
 /* Stops accepting, finishes what is in flight, ends the threads. Clients have timeout_us to take their answers; work
  * that the engine took is always waited for. NULL is fine. */
 void server_stop(struct server *server, int64_t timeout_us);

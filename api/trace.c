@@ -13,13 +13,13 @@
 #define TRACE_ID_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/=+"
 
 static enum trace_format trace_format = TRACE_TEXT;
-static enum trace_requests trace_requests = TRACE_FAILED_REQUESTS;
+static _Atomic enum trace_requests trace_requests = TRACE_FAILED_REQUESTS;
 static atomic_uint_least64_t dropped;
 
 void trace_begin(enum trace_format format, enum trace_requests requests)
 {
     trace_format = format;
-    trace_requests = requests;
+    atomic_store_explicit(&trace_requests, requests, memory_order_relaxed);
 }
 
 static void line_write(const char *line, size_t size)
@@ -75,8 +75,9 @@ void trace_note(const char *format, ...)
 
 bool trace_wants(int status, uint64_t duration_us)
 {
-    return trace_requests == TRACE_ALL_REQUESTS ||
-           (trace_requests == TRACE_FAILED_REQUESTS && (status >= 500 || duration_us > SLOW_REQUEST_US));
+    const enum trace_requests wanted = atomic_load_explicit(&trace_requests, memory_order_relaxed);
+    return wanted == TRACE_ALL_REQUESTS ||
+           (wanted == TRACE_FAILED_REQUESTS && (status >= 500 || duration_us > SLOW_REQUEST_US));
 }
 
 static const struct uuid *token_id(const struct call *call)

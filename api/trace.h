@@ -23,7 +23,7 @@ enum trace_requests {
     TRACE_ALL_REQUESTS,
 };
 
-/* Before other threads are there; without it: text, failed requests. */
+/* Without it: text, failed requests. The format is for good; which requests may be said again at any time. */
 void trace_begin(enum trace_format format, enum trace_requests requests);
 void trace_note(const char *format, ...) PRINTF_LIKE(1, 2);
 

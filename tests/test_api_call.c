@@ -11,6 +11,7 @@
 #include <zlib.h>
 
 #include "api/dispatch.h"
+#include "api/policy.h"
 #include "api/routes.h"
 #include "engine/limits.h"
 
@@ -558,7 +559,8 @@ Test(api_call, pages_may_call_from_the_origins_given_and_no_others)
                                          .target = text_of("/ofrep/v1/evaluate/flags"),
                                          .origin = text_of(row->origin),
                                          .preflight_method = text_of(row->preflight_method)};
-        api.cors = (struct cors){page_origins, is_on ? COUNT_OF(page_origins) : 0};
+        const struct policy policy = {.cors = {page_origins, is_on ? COUNT_OF(page_origins) : 0}};
+        api.policy = &policy;
         call_renew();
         call_run(&call, &input);
         const char *allowed = header("access-control-allow-origin");
@@ -569,6 +571,7 @@ Test(api_call, pages_may_call_from_the_origins_given_and_no_others)
         cr_assert_eq(header("access-control-allow-methods") != NULL, call.status == 204);
         cr_assert_eq(header("access-control-expose-headers") != NULL,
                      allowed != NULL && call.status != 204);
+        api.policy = NULL;
     }
 }
 

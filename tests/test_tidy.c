@@ -146,6 +146,7 @@ static const struct {
     {"<boost/", "engine/dist.cc"},
     {"<re2/", "engine/regex.cc"},
     {"<curl/", "tools/client.c"},
+    {"<ini.h>", "api/settings.c"},
     {"<msgpack.h>", "tests/"},
     {"<criterion/", "tests/"},
 };
