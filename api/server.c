@@ -29,7 +29,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -117,8 +116,7 @@ struct server_loop {
     struct loop_counters counters;
 };
 
-static_assert(offsetof(struct server_loop, context) == 0,
-              "on_request() finds the loop by its context");
+static_assert(offsetof(struct server_loop, context) == 0, "on_request() finds the loop by its context");
 
 struct server {
     struct server_options options;
@@ -453,8 +451,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *request)
     counter_add(&loop->counters.requests, 1);
     struct server_call *self = call_open(loop);
     if (self == NULL) {
-        h2o_send_error_503(request, "Service Unavailable", "memory is out",
-                           H2O_SEND_ERROR_HTTP1_CLOSE_CONNECTION);
+        h2o_send_error_503(request, "Service Unavailable", "memory is out", H2O_SEND_ERROR_HTTP1_CLOSE_CONNECTION);
         return 0;
     }
     struct server_call **handle =
@@ -861,8 +858,7 @@ static enum status loop_start(struct server_loop *loop, struct error *error)
     return STATUS_OK;
 }
 
-enum status server_start(const struct server_options *options, struct error *error,
-                         struct server **out_server)
+enum status server_start(const struct server_options *options, struct error *error, struct server **out_server)
 {
     struct server *server = calloc(1, sizeof(*server));
     if (server == NULL) {
