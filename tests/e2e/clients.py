@@ -1,5 +1,5 @@
-"""Other projects' clients, from their registries by tests/clients/: npm for JavaScript, PyPI for Python. A test that runs one is
-skipped, with the reason, where node, npm or the registries are not there.
+"""Other projects' clients, from their registries by tests/clients/: npm for JavaScript, PyPI for Python, Maven for Java. A test that runs one is
+skipped, with the reason, where node, npm, java, mvn or the registries are not there.
 """
 import json
 import shutil
@@ -62,6 +62,16 @@ def install_python():
     return interpreter
 
 
+def install_java():
+    for program in ("java", "mvn"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+    directory = INSTALLED / "java"
+    install(directory, [CLIENTS / "pom.xml"],
+            [["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=lib"]], "mvn cannot install the Java client")
+    return directory
+
+
 def ask(command, server, token, questions):
     """Runs a client's script: it reads questions from its standard input and prints the answers, both as JSON."""
     done = subprocess.run([*map(str, command), f"http://127.0.0.1:{server.port}", token], input=json.dumps(questions).encode(),
@@ -76,3 +86,7 @@ def run_node(server, script, token, questions):
 
 def run_python(server, script, token, questions):
     return ask([install_python(), CLIENTS / script], server, token, questions)
+
+
+def run_java(server, script, token, questions):
+    return ask(["java", "-cp", install_java() / "lib" / "*", CLIENTS / script], server, token, questions)

@@ -1,12 +1,12 @@
 """Experiments as OpenFeature flags (OFREP 0.3): what goes over the wire, and what real clients, unmodified, make of it.
 
-The clients come from their registries by tests/clients/: npm for JavaScript, PyPI for Python. Their tests are skipped, with the
-reason, where node, npm or the registries are not there; those of the wire always run.
+The clients come from their registries by tests/clients/: npm for JavaScript, PyPI for Python, Maven for Java. Their tests are skipped,
+with the reason, where node, npm, java, mvn or the registries are not there; those of the wire always run.
 """
 
 import pytest
 
-from clients import run_node, run_python
+from clients import run_java, run_node, run_python
 
 FLAGS = "/ofrep/v1/evaluate/flags"
 VALUES = {"boolean": True, "string": "hello", "integer": 3, "float": 3.0, "fraction": 2.5, "object": {"color": "blue", "size": 3}}
@@ -349,3 +349,28 @@ def test_clients_agree(node, python, server, token):
     by_node = [a["value"] for a in node("openfeature_server.mjs", token, questions)]
     assert by_node[:15] == by_python and set(by_node) == {"control", "treatment"}
     assert [a["value"] for a in python(token, questions)] == by_node
+
+
+def test_java_client(server, flags, token):
+    """Each type; unknown flags, other types, users who are not in, an override: values, variants and reasons."""
+    user = {"targetingKey": "java"}
+    assert server.request("PUT", "/experiments/draft/overrides/java-tester", {"variant": "on"}).status == 200
+    answers = run_java(server, "OpenFeatureJava.java", token, [
+        *(question("float" if key == "fraction" else key, key, user) for key in VALUES),
+        question("string", "name", user, "default"),
+        question("boolean", "nothing", user, True),
+        question("boolean", "string", user, True),
+        question("boolean", "pro", {**user, "plan": "free"}, False),
+        question("boolean", "pro", {"targetingKey": "java-pro", "plan": "pro"}, False),
+        question("boolean", "draft", {"targetingKey": "java-tester"}, False),
+        question("boolean", "draft", user, False),
+    ])
+    for (key, value), answer in zip(VALUES.items(), answers[:len(VALUES)], strict=True):
+        assert (answer["value"], answer["variant"], answer["reason"]) == (value, "on", "SPLIT"), (key, answer)
+    name, unknown, mismatch, out, inside, tester, draft = answers[len(VALUES):]
+    assert name["value"] == name["variant"] == "on"
+    assert unknown["value"] is True and unknown["errorCode"] == "FLAG_NOT_FOUND"
+    assert mismatch["value"] is True and mismatch["errorCode"] == "TYPE_MISMATCH"
+    assert out["value"] is False and draft["value"] is False
+    assert (inside["value"], inside["reason"]) == (True, "TARGETING_MATCH")
+    assert (tester["value"], tester["variant"], tester["reason"]) == (True, "on", "TARGETING_MATCH")
