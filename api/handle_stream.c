@@ -98,9 +98,13 @@ static size_t changes_next(struct call *call, struct stream *stream, char *out_t
 
 void handle_stream(struct call *call)
 {
+    static const char *const names[] = {NULL};
     struct change_stream *self = arena_take_zeroed(&call->arena, sizeof(*self));
     if (self == NULL) {
         call_reply_engine_status(call, STATUS_NO_MEMORY);
+        return;
+    }
+    if (!call_query_only(call, names)) {
         return;
     }
     self->stream.scope = SCOPE_RESULTS_READ;

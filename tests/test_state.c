@@ -841,7 +841,7 @@ static void state_check(const struct state *state, const struct facts *history, 
 static uint64_t histories(void)
 {
     const char *asked = getenv("ASSAY_HISTORIES");
-    return asked != NULL ? strtoull(asked, NULL, 10) : 1500;
+    return asked != NULL ? strtoull(asked, NULL, 10) : 1000;
 }
 
 Test(state, equals_a_recount_of_random_histories)
