@@ -15,7 +15,7 @@ export function forestRows(results, metrics) {
     return {
       metric, variant: variant.name, lift: comparison?.relative?.value ?? null,
       interval: isPair(comparison?.relative?.confidence_interval) ? comparison.relative.confidence_interval : null,
-      anytime: anytimeInterval(results, metric, comparison), wantsMore: wantsMore(results, metric),
+      anytime: anytimeInterval(comparison), wantsMore: wantsMore(results, metric),
       adjusted: comparison?.p_value_adjusted ?? null,
     };
   }));

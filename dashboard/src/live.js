@@ -15,17 +15,21 @@ function change(fields) {
 const RATES_KEPT = 60;
 let lastReceived = null;
 
-/** Events a second, from two counts. */
-function rateOf(status) {
+/** Events a second, once a second: the stream is silent where nothing happens, and silence is a rate too. */
+function measure() {
+  if (now.status === null || now.state !== "live") return;
   const at = performance.now() / 1000;
   const previous = lastReceived;
-  lastReceived = { at, events: status.events_received };
-  if (previous === null || at <= previous.at) return 0;
-  return Math.max(0, (status.events_received - previous.events) / (at - previous.at));
+  lastReceived = { at, events: now.status.events_received };
+  const rate = previous === null ? 0 : Math.max(0, (lastReceived.events - previous.events) / (at - previous.at));
+  const isIdle = rate === 0 && now.rates.length === RATES_KEPT && now.rates.every((one) => one === 0);
+  if (!isIdle) change({ rates: [...now.rates, rate].slice(-RATES_KEPT) });
 }
 
+setInterval(measure, 1000);
+
 function take(name, data) {
-  if (name === "status") change({ status: data, rates: [...now.rates, rateOf(data)].slice(-RATES_KEPT) });
+  if (name === "status") change({ status: data });
   if (name === "results") change({ lsn: data.applied_lsn });
   if (name === "definitions") change({ definitions: data.generation });
 }

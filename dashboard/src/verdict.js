@@ -4,13 +4,22 @@ import { integer, pValue, percent, plural, signedPercent } from "./format.js";
 export const control = (results) => results.variants.find((variant) => variant.is_control);
 export const treatments = (results) => results.variants.filter((variant) => !variant.is_control);
 
-/** The lift's interval that holds at any time: the always-valid one of the difference, over control's value. */
-export function anytimeInterval(results, metric, comparison) {
-  const base = control(results)?.metrics[metric]?.value;
-  const interval = comparison?.sequential?.confidence_interval;
-  if (!base || !interval || interval.some((end) => end === null)) return null;
-  const ends = interval.map((end) => end / base);
-  return base > 0 ? ends : ends.reverse();
+const isPair = (pair) => Array.isArray(pair) && pair.every((end) => typeof end === "number");
+
+/**
+ * The lift's interval that holds at any time. The server has such an interval of the difference alone, so the lift's plain interval is
+ * widened, on the scale of its logarithm, by as much as that one is wider than the difference's plain one.
+ */
+export function anytimeInterval(comparison) {
+  const { relative, absolute, sequential } = comparison ?? {};
+  const known = isPair(relative?.confidence_interval) && isPair(absolute?.confidence_interval) && isPair(sequential?.confidence_interval);
+  const width = (pair) => pair[1] - pair[0];
+  if (!known || !(width(absolute.confidence_interval) > 0)) return null;
+  const factor = Math.max(1, width(sequential.confidence_interval) / width(absolute.confidence_interval));
+  const [low, high] = relative.confidence_interval;
+  if (low <= -1) return [relative.value - factor * (relative.value - low), relative.value + factor * (high - relative.value)];
+  const middle = Math.log1p(relative.value);
+  return [low, high].map((end) => Math.expm1(middle + factor * (Math.log1p(end) - middle)));
 }
 
 /** Does more of the metric mean better? */

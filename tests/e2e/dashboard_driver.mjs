@@ -120,6 +120,11 @@ async function pages(browser) {
     for (const address of addresses) {
       await page.goto(`${url}/#/${address}`);
       await settle(page);
+      if (address === "explain") {
+        await page.getByLabel("User id").fill("user-1");
+        await page.getByRole("button", { name: "Explain" }).click();
+        await page.locator(".answer").waitFor();
+      }
       const name = address.replace(/\//g, "-");
       const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       if (excess > 0) seen.overflow.push(`${name} ${size}: ${excess} pixels too wide`);

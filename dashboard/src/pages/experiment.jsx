@@ -251,6 +251,7 @@ function Setup({ experiment }) {
   const lines = [
     ["Who", targetingText(experiment.targeting)],
     ["Traffic", `${percent(experiment.traffic_allocation)}${experiment.layer ? ` of layer ${experiment.layer}` : " of them"}`],
+    ...(experiment.ramp?.length > 0 ? [["Ramp", `${experiment.ramp.length} steps of traffic`]] : []),
     ["Holdout", experiment.holdout ? `${experiment.holdout.name}, ${percent(experiment.holdout.share)} kept out` : "none"],
     ["Decides", word(experiment.metrics[0] ?? "")],
     ["Started", day(experiment.started_at)],

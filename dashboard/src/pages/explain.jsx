@@ -30,11 +30,11 @@ function stepsOf(told) {
 }
 
 function Answer({ told }) {
-  const variant = told.stored?.variant ?? told.new_user.variant;
+  const variant = told.override?.variant ?? told.stored?.variant ?? told.new_user.variant;
   return (
     <Card title={`${told.user_id} in ${told.experiment_key}`}>
       <p class="answer">{variant ?? "no variant"}</p>
-      <p class="why">{told.stored ? "The stored assignment decides, for ever." : told.new_user.why}</p>
+      <p class="why">{told.override ? "An override shows it to this tester, and counts nothing." : told.stored ? "The stored assignment decides, for ever." : told.new_user.why}</p>
       <ol class="steps">
         {stepsOf(told).map(([question, outcome, detail]) => (
           <li key={question}>
@@ -65,7 +65,7 @@ export function Explain() {
           <Card>
             <form class="fields" onSubmit={submit}>
               <div class="fields two">
-                <Field label="Experiment">{(attributes) => <select {...attributes} value={form.experiment} onChange={(event) => set({ ...form, experiment: event.target.value })}>{experiments.map((one) => <option key={one.key} value={one.key}>{one.name}</option>)}</select>}</Field>
+                <Field label="Experiment">{(attributes) => <select {...attributes} value={form.experiment || experiments[0].key} onChange={(event) => set({ ...form, experiment: event.target.value })}>{experiments.map((one) => <option key={one.key} value={one.key}>{one.name}</option>)}</select>}</Field>
                 <Field label="User id">{(attributes) => <input {...attributes} required maxLength={255} placeholder="user-1" value={form.user} onInput={(event) => set({ ...form, user: event.target.value })} />}</Field>
               </div>
               <Field label="Attributes" hint="As name=value, with spaces between">{(attributes) => <input {...attributes} class="code" value={form.attributes} onInput={(event) => set({ ...form, attributes: event.target.value })} />}</Field>
