@@ -77,10 +77,10 @@ static enum status refuse_unknown(struct error *error, const char *where, const 
                      nearest);
 }
 
-/* What is said of one setting in one place. */
+/* What is said of one setting in one place. `subject` is the setting as that place names it, with the place. */
 
 static enum status text_take(struct settings *settings, const struct setting_row *row, enum settings_source source,
-                             const char *where, const char *text, struct error *error)
+                             const char *subject, const char *text, struct error *error)
 {
     const size_t index = (size_t)(row - setting_rows);
     const bool is_first = settings->said[index] == NULL || settings->sources[index] != source;
@@ -88,7 +88,7 @@ static enum status text_take(struct settings *settings, const struct setting_row
         row->clear(settings);
     }
     if (!is_first && !row->is_list && source == SETTINGS_FILE) { /* of options the last one counts, as is usual */
-        return error_set(error, STATUS_INVALID, "%s: %s is given twice", where, row->name);
+        return error_set(error, STATUS_INVALID, "%s is given twice", subject);
     }
     const char *copy = arena_copy(&settings->arena, bytes_of_text(text));
     const char *said = is_first || !row->is_list ? copy : arena_format(&settings->arena, "%s %s", settings->said[index], text);
@@ -96,7 +96,7 @@ static enum status text_take(struct settings *settings, const struct setting_row
         return error_set(error, STATUS_NO_MEMORY, "memory is out");
     }
     if (!row->parse(copy, settings)) {
-        return error_set(error, STATUS_INVALID, "%s: %s takes %s, not '%s'", where, row->name, row->expected, text);
+        return error_set(error, STATUS_INVALID, "%s takes %s, not '%s'", subject, row->expected, text);
     }
     settings->said[index] = said;
     settings->sources[index] = source;
@@ -105,16 +105,16 @@ static enum status text_take(struct settings *settings, const struct setting_row
 
 /* A value as the environment and the file have it: a list's texts stand in one. */
 static enum status value_take(struct settings *settings, const struct setting_row *row, enum settings_source source,
-                              const char *where, const char *value, struct error *error)
+                              const char *subject, const char *value, struct error *error)
 {
     if (!row->is_list) {
-        return text_take(settings, row, source, where, value, error);
+        return text_take(settings, row, source, subject, value, error);
     }
     char *copy = arena_copy(&settings->arena, bytes_of_text(value));
     enum status status = copy != NULL ? STATUS_OK : error_set(error, STATUS_NO_MEMORY, "memory is out");
     for (char *text = NULL; status == STATUS_OK && (text = strsep(&copy, LIST_BREAKS)) != NULL;) {
         if (text[0] != '\0') {
-            status = text_take(settings, row, source, where, text, error);
+            status = text_take(settings, row, source, subject, text, error);
         }
     }
     return status;
@@ -160,14 +160,16 @@ static int file_value(void *data, const char *section, const char *name, const c
         return 1;
     }
     char where[256];
+    char subject[sizeof(where) + NAME_SIZE_MAX];
     (void)snprintf(where, sizeof(where), "%.200s:%d", reading->path, reading->line);
+    (void)snprintf(subject, sizeof(subject), "%s: %.40s", where, name);
     const struct setting_row *row = row_find(name);
     if (section[0] != '\0') {
         file_fault(reading, "there are no sections here: every line is 'name = value'");
     } else if (row == NULL) {
         reading->status = refuse_unknown(reading->error, where, "", name);
     } else {
-        reading->status = value_take(reading->settings, row, SETTINGS_FILE, where, value, reading->error);
+        reading->status = value_take(reading->settings, row, SETTINGS_FILE, subject, value, reading->error);
     }
     return 1;
 }
@@ -296,7 +298,9 @@ static enum status arguments_read(struct settings *settings, int count, char **a
         if (is_file) {
             settings->file = argument.value;
         } else if (!only_file) {
-            status = text_take(settings, row, SETTINGS_ARGUMENTS, "command line", argument.value, error);
+            char subject[NAME_SIZE_MAX];
+            (void)snprintf(subject, sizeof(subject), "--%s", row->name);
+            status = text_take(settings, row, SETTINGS_ARGUMENTS, subject, argument.value, error);
         }
     }
     return status;

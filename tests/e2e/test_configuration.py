@@ -91,9 +91,10 @@ def test_faults_of_the_file(config, text, line, said):
     (["--check-confg"], {}, "did you mean '--check-config'?"),
     (["--quartz", "1"], {}, "there is no setting '--quartz'"),
     (["--loops"], {}, "--loops takes a number"),
+    (["--data", "/x", "--loops", "0"], {}, "--loops takes a number from 1 to 64, not '0'"),
     (["--data", "/x", "--config", "/no/such.conf"], {}, "/no/such.conf: cannot be read: No such file"),
     (["--data", "/x", "more"], {}, "'more' is not an option"),
-    (["--data", "/x"], {"ASSAY_LOOPS": "many"}, "ASSAY_LOOPS: loops takes a number"),
+    (["--data", "/x"], {"ASSAY_LOOPS": "many"}, "ASSAY_LOOPS takes a number"),
     ([], {}, "--data DIR is needed"),
 ])
 def test_other_faults(arguments, environment, said):
