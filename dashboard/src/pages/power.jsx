@@ -17,9 +17,9 @@ function queryOf(kind, values) {
 /* name, label, hint, unit: of a share of users */
 const fields = [
   ["baseline", "Value in control", "What control has today"],
-  ["mde", "Smallest lift worth finding, %", "Relative: 10 means from 5% to 5.5%"],
+  ["mde", "Lift worth finding, %", "Relative: 10 means from 5% to 5.5%"],
   ["power", "Chance to find it, %", "80 is usual"],
-  ["alpha", "Chance of a false alarm, %", "5 is usual"],
+  ["alpha", "Chance of false alarm, %", "5 is usual"],
   ["variants", "Variants, with control", "More than two share the chance of a false alarm"],
   ["users_per_day", "New users a day", "Over all variants"],
 ];
