@@ -53,9 +53,9 @@ function rangeOf(lines) {
 const heightOf = (width) => (width < 480 ? 220 : 290);
 
 /** A single day stands in the middle. */
-const daysOf = (_, least, most) => (least === most ? [least - 86400, most + 86400] : [least, most]);
+const daysOf = (days) => (days.length === 1 ? { time: true, range: [seconds(days[0]) - 86400, seconds(days[0]) + 86400] } : { time: true });
 
-function options(width, lines, format) {
+function options(width, days, lines, format) {
   const ink = isDark() ? "#9aa5b1" : "#5a6572";
   const grid = isDark() ? "#ffffff14" : "#00000010";
   const axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { show: false }, font: "12px system-ui, sans-serif" };
@@ -63,7 +63,7 @@ function options(width, lines, format) {
     width, height: heightOf(width), legend: { show: false }, padding: [12, 26, 0, 0],
     tzDate: (stamp) => uPlot.tzDate(new Date(stamp * 1000), "Etc/UTC"),
     cursor: { points: { size: 8 }, drag: { x: false, y: false } },
-    scales: { x: { time: true, range: daysOf }, y: { range: () => rangeOf(lines) } },
+    scales: { x: daysOf(days), y: { range: () => rangeOf(lines) } },
     series: seriesOf(lines, format), bands: bandsOf(lines),
     axes: [
       { ...axis, space: 70, size: 34, values: (_, stamps) => stamps.map((stamp) => shortDay(stamp * 1000)), incrs: [86400, 2 * 86400, 7 * 86400, 14 * 86400, 30 * 86400] },
@@ -111,7 +111,7 @@ export function TimePlot({ title, days, lines, format, name }) {
   useEffect(() => onScheme(() => setScheme((old) => old + 1)), []);
   useLayoutEffect(() => {
     if (width === 0 || days.length === 0) return undefined;
-    const settings = options(width, lines, format);
+    const settings = options(width, days, lines, format);
     settings.hooks.setCursor = [(plot) => setAt(plot.cursor.idx ?? null)];
     const plot = new uPlot(settings, columns(days, lines), holder.current);
     drawn.current = plot;

@@ -30,12 +30,14 @@ export const word = (metric) => metric.replace(/_/g, " ");
 function significantSentence(results) {
   const { metric, variant, test } = results.statistical_significance;
   const found = results.variants.find((one) => one.name === variant);
-  const lift = found?.metrics[metric]?.vs_control?.relative;
+  const comparison = found?.metrics[metric]?.vs_control;
+  const lift = comparison?.relative;
+  /* The interval that goes with the verdict. */
+  const interval = test === "sequential" ? anytimeInterval(comparison) : lift?.confidence_interval;
   const name = control(results).name;
   const isUp = (lift?.value ?? 0) > 0;
   const isGood = isUp === wantsMore(results, metric);
-  const between = lift?.confidence_interval?.every((end) => end !== null)
-    ? `, between ${signedPercent(lift.confidence_interval[0])} and ${signedPercent(lift.confidence_interval[1])}` : "";
+  const between = isPair(interval) ? `, between ${signedPercent(interval[0])} and ${signedPercent(interval[1])}` : "";
   return {
     tone: isGood ? "good" : "bad",
     label: isGood ? "Winner" : "Harm",
