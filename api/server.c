@@ -65,6 +65,7 @@
 #define ARENA_CHUNK_SIZE (16u * 1024)
 #define ARENA_KEEP_SIZE  (256u * 1024)
 #define STREAM_MS        1000 /* between two texts of a stream */
+#define STREAM_PATIENCE_US 200000 /* when the server stops: for a reader to take what it was sent */
 #define STREAM_QUIET_MS  10000 /* then an empty line says that it lives */
 #define CALLS_KEPT       256u /* a loop's free list */
 
@@ -263,8 +264,7 @@ static void response_head(struct call *call, h2o_req_t *request, const char *con
     request->res.status = call->status;
     request->res.reason = http_reason(call->status);
     if (content_type != NULL) {
-        h2o_add_header(&request->pool, &request->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL,
-                       content_type, strlen(content_type));
+        h2o_add_header(&request->pool, &request->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, content_type, strlen(content_type));
     }
     const char *cache_control = call->cache_control != NULL ? call->cache_control : "no-store";
     h2o_add_header(&request->pool, &request->res.headers, H2O_TOKEN_CACHE_CONTROL, NULL, cache_control,
@@ -667,16 +667,16 @@ static h2o_socket_t *loop_watch(struct server_loop *loop, int file, h2o_socket_c
     return socket;
 }
 
-/* Streams never end by themselves. Whoever has not taken the last text by now is not waited for. */
-static void loop_end_streams(struct server_loop *loop)
+/* Streams never end by themselves. One whose text is still on its way is ended in a later turn, or in the end cut off. */
+static void loop_end_streams(struct server_loop *loop, bool is_patient)
 {
     for (struct stream *stream = loop->streams, *next = NULL; stream != NULL; stream = next) {
         struct server_call *self = stream->call->server;
         next = stream->next_open;
-        if (stream->is_sending) {
-            (void)shutdown(h2o_socket_get_fd(socket_of(self->request)), SHUT_RDWR);
-        } else if (!stream->has_ended) {
+        if (!stream->is_sending && !stream->has_ended) {
             stream_end(self);
+        } else if (!is_patient) {
+            (void)shutdown(h2o_socket_get_fd(socket_of(self->request)), SHUT_RDWR);
         }
     }
 }
@@ -685,13 +685,13 @@ static void loop_end_streams(struct server_loop *loop)
 static void loop_drain(struct server_loop *loop)
 {
     const int64_t deadline_us = monotonic_us() + loop->server->stop_timeout_us;
+    const int64_t patient_until_us = monotonic_us() + STREAM_PATIENCE_US;
     h2o_socket_close(loop->listener);
     loop->listener = NULL;
     /* Not h2o_context_request_shutdown(): it would also start a timer of HTTP/2's that only HTTP/2 ends. */
     loop->context.shutdown_requested = 1;
-    loop_end_streams(loop);
-    while (loop->api.in_flight > 0 || (monotonic_us() < deadline_us &&
-                                       (loop->open_calls > 0 || loop_measure(loop).has_input))) {
+    while (loop->api.in_flight > 0 || (monotonic_us() < deadline_us && (loop->open_calls > 0 || loop_measure(loop).has_input))) {
+        loop_end_streams(loop, monotonic_us() < patient_until_us);
         (void)h2o_evloop_run(loop->context.loop, 10);
     }
     (void)H2O_HTTP1_CALLBACKS.foreach_request(&loop->context, sweep_shut, NULL);

@@ -101,6 +101,19 @@ def test_does_not_keep_the_server_from_stopping(streams):
     stream.rest()
 
 
+def test_stops_while_readers_take_nothing(streams):
+    """Also where a text went out in the very moment of the stop, and to readers who do not read."""
+    server, open_stream = streams
+    for _ in range(8):
+        open_stream()
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        server.send_events([{"user_id": "u", "event_type": "conversion"}])
+    began = time.monotonic()
+    server.stop()
+    assert time.monotonic() - began < 5
+
+
 def test_is_bounded(streams):
     server, open_stream = streams
     opened = [open_stream() for _ in range(LIMIT_STREAMS)]
