@@ -5,8 +5,11 @@
  * token's index. Only tokens that exist get in, so strangers cannot push anyone out, and every revocation makes a new
  * generation. Expiry is looked at on every request.
  */
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/sha.h>
+#include <stdio.h>
 #include <xxhash.h>
 
 #include "api/dispatch.h"
@@ -120,10 +123,9 @@ static bool refuse_missing(struct call *call)
     return false;
 }
 
-/* Is this the text of a token that is good now, and good for this? */
-static bool token_admit(struct call *call, struct bytes text, unsigned scope)
+/* Is this token, if it is one, good now, and good for this? */
+static bool token_admit_found(struct call *call, uint32_t index, unsigned scope)
 {
-    const uint32_t index = text.size != 0 ? token_find(call, text) : CATALOG_NONE;
     const struct token *token =
         index != CATALOG_NONE ? call->catalog->tokens[index]->current : NULL;
     /* One answer for all of these: it tells a guesser nothing. */
@@ -145,12 +147,64 @@ static bool token_admit(struct call *call, struct bytes text, unsigned scope)
     return true;
 }
 
+/* Is this the text of a token that is good now, and good for this? */
+static bool token_admit(struct call *call, struct bytes text, unsigned scope)
+{
+    return token_admit_found(call, text.size != 0 ? token_find(call, text) : CATALOG_NONE, scope);
+}
+
+static void ticket_write(const struct token *token, char out_ticket[AUTH_TICKET_SIZE])
+{
+    static const uint8_t purpose[] = "assay ticket 1";
+    uint8_t mac[EVP_MAX_MD_SIZE];
+    unsigned size = 0;
+    uuid_format(&token->id, out_ticket);
+    const uint8_t *made = HMAC(EVP_sha256(), token->digest, sizeof(token->digest), purpose, sizeof(purpose) - 1, mac, &size);
+    assert(made != NULL && size >= 16);
+    char *at = out_ticket + UUID_TEXT_SIZE - 1;
+    *at++ = '.';
+    for (size_t i = 0; i < 16; i++, at += 2) {
+        (void)snprintf(at, 3, "%02x", mac[i]);
+    }
+}
+
+void auth_ticket_make(const struct call *call, char out_ticket[AUTH_TICKET_SIZE])
+{
+    ticket_write(call->catalog->tokens[call->token]->current, out_ticket);
+}
+
+/* The token that the ticket was made of; CATALOG_NONE where it was made of none. */
+static uint32_t ticket_find(const struct call *call, struct bytes ticket)
+{
+    struct uuid id;
+    char good[AUTH_TICKET_SIZE];
+    if (ticket.size != sizeof(good) - 1 || uuid_parse(bytes_of(ticket.data, UUID_TEXT_SIZE - 1), &id) != STATUS_OK) {
+        return CATALOG_NONE;
+    }
+    const uint32_t index = catalog_find_token(call->catalog, &id);
+    if (index == CATALOG_NONE) {
+        return CATALOG_NONE;
+    }
+    ticket_write(call->catalog->tokens[index]->current, good);
+    return CRYPTO_memcmp(good, ticket.data, ticket.size) == 0 ? index : CATALOG_NONE;
+}
+
+static bool brings_ticket(struct call *call, struct bytes *out_ticket)
+{
+    return call->dialect != NULL && call->dialect->takes_ticket && call->method == HTTP_GET &&
+           call_query(call, "ticket", out_ticket);
+}
+
 bool auth_check(struct call *call, const struct route *route, const struct call_input *input)
 {
     if (route->is_public) {
         return true;
     }
+    struct bytes ticket;
     if (input->authorization.size == 0 && !brings_api_key(call, input)) {
+        if (brings_ticket(call, &ticket)) {
+            return token_admit_found(call, ticket_find(call, ticket), route->scope);
+        }
         return (call->dialect != NULL && call->dialect->takes_write_key) || refuse_missing(call);
     }
     return token_admit(call, token_text(call, input), route->scope);

@@ -234,9 +234,9 @@ static bool body_take(struct call *call, const struct call_input *input)
 static bool headers_keep(struct call *call, const struct call_input *input)
 {
     const struct bytes from[] = {input->accept, input->if_match, input->if_none_match,
-                                 input->idempotency_key};
+                                 input->idempotency_key, input->last_event_id};
     struct bytes *const into[] = {&call->accept, &call->if_match, &call->if_none_match,
-                                  &call->idempotency_key};
+                                  &call->idempotency_key, &call->last_event_id};
     for (size_t i = 0; i < COUNT_OF(from); i++) {
         const char *copy = from[i].size != 0 ? arena_copy(&call->arena, from[i]) : "";
         if (copy == NULL) {

@@ -17,6 +17,7 @@ struct call_input {
     struct bytes if_match;
     struct bytes if_none_match;
     struct bytes idempotency_key;
+    struct bytes last_event_id;    /* Last-Event-ID */
     struct bytes api_key;          /* X-API-Key */
     struct bytes origin;           /* of the page that a browser calls for */
     struct bytes preflight_method; /* Access-Control-Request-Method */

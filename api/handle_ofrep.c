@@ -276,6 +276,25 @@ void handle_ofrep_flag(struct call *call)
 
 /* All flags of a user, and whether they are the ones that the client has. */
 
+/* Where a client hears that something changed. The same for as long as the token is, or it would connect anew each time. */
+static void write_event_streams(struct json_writer *writer, struct call *call)
+{
+    char ticket[AUTH_TICKET_SIZE];
+    auth_ticket_make(call, ticket);
+    json_key(writer, "eventStreams");
+    json_begin_array(writer);
+    json_begin_object(writer);
+    json_key(writer, "type");
+    json_text(writer, "sse");
+    json_key(writer, "endpoint");
+    json_begin_object(writer);
+    json_key(writer, "requestUri");
+    json_text(writer, arena_format(&call->arena, "/ofrep/v1/stream?ticket=%s", ticket));
+    json_end_object(writer);
+    json_end_object(writer);
+    json_end_array(writer);
+}
+
 /* Over the whole question and the whole answer: neither another context nor another definition gives the same. */
 static const char *etag_make(struct call *call, const struct entry *asked, struct bytes answer)
 {
@@ -306,6 +325,7 @@ static void reply_flags(struct call *call, const struct assignment_work *work)
         write_flag(&writer, call, &work->entries[i], bytes_of(NULL, 0));
     }
     json_end_array(&writer);
+    write_event_streams(&writer, call);
     json_key(&writer, "metadata");
     json_begin_object(&writer);
     json_end_object(&writer);

@@ -84,6 +84,7 @@ struct call {
     struct bytes if_match;
     struct bytes if_none_match;
     struct bytes idempotency_key;
+    struct bytes last_event_id;
     int64_t received_at_us;
     uint32_t token; /* dense index of the caller's token; CATALOG_NONE on public routes */
     unsigned scopes; /* of that token; SCOPE_ADMIN implies all */

@@ -38,6 +38,8 @@ const struct route routes[] = {
      "OpenFeature: all running experiments for one user, as flags."},
     {HTTP_POST, "/ofrep/v1/evaluate/flags/", SCOPE_ASSIGN, false, false, handle_ofrep_flags,
      "The same: some clients put a slash behind the path."},
+    {HTTP_GET, "/ofrep/v1/stream", SCOPE_ASSIGN, false, false, handle_ofrep_stream,
+     "OpenFeature: tells clients to evaluate anew, as server-sent events."},
 
     {HTTP_POST, "/experiments", SCOPE_EXPERIMENTS_WRITE, false, true, handle_experiment_create,
      "Make an experiment."},
@@ -130,6 +132,7 @@ static const struct dialect dialects[] = {
     {
      .prefix = "/ofrep/",
      .takes_api_key = true,
+     .takes_ticket = true,
      .refuse = ofrep_refuse,
      .out_of_memory =
             "{\"errorCode\":\"GENERAL\",\"errorDetails\":\"memory is out\",\"metadata\":{}}", },

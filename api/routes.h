@@ -36,6 +36,7 @@ const struct route *route_find(struct call *call);
 struct dialect {
     const char *prefix; /* of the paths */
     bool takes_api_key;   /* X-API-Key where there is no Authorization */
+    bool takes_ticket;    /* GETs without any may bring ?ticket=, see auth_ticket_make(): a page cannot give a stream headers */
     bool takes_basic;     /* Authorization: Basic, with the token as the user's name */
     bool takes_write_key; /* the token may be in the body: without Authorization the handler calls auth_write_key() */
     bool takes_any_type;  /* whatever Content-Type says that is not ours, the body is JSON: pages say text/plain to do
@@ -57,6 +58,10 @@ bool auth_still_holds(struct call *call, unsigned scope);
 /* For a dialect that takes write keys: the same check, of a token from the body. True at once where a header brought one.
  * Empty: there is none, 401. */
 bool auth_write_key(struct call *call, unsigned scope, struct bytes text);
+/* What stands for the caller's token in a URL: it opens nothing but GETs of a dialect that takes it, is the same each time, and
+ * good for as long as the token. HMAC-SHA256 under the secret's digest, so nothing is kept. */
+#define AUTH_TICKET_SIZE (UUID_TEXT_SIZE + 33) /* the token's id, a point, 32 hexadecimal digits, NUL */
+void auth_ticket_make(const struct call *call, char out_ticket[AUTH_TICKET_SIZE]);
 /* A new secret ("assay_" and 43 characters of base64url over 32 random bytes) and its SHA-256. */
 #define AUTH_SECRET_SIZE 64
 void auth_secret_make(struct engine *engine, char out_secret[AUTH_SECRET_SIZE], uint8_t out_digest[TOKEN_DIGEST_SIZE]);
@@ -82,6 +87,7 @@ void handle_assignment_list(struct call *call);
 void handle_explain_get(struct call *call);
 void handle_ofrep_flag(struct call *call);
 void handle_ofrep_flags(struct call *call);
+void handle_ofrep_stream(struct call *call);
 void ofrep_refuse(struct call *call, int status, const char *code, const char *detail);
 void handle_evaluate_post(struct call *call);
 void handle_events_post(struct call *call);

@@ -124,6 +124,7 @@ struct server {
     h2o_globalconf_t config;
     bool has_config;
     uint16_t port;
+    int64_t started_at_us;
     uint32_t loop_count;
     struct server_loop *loops;
     uint64_t connection_limit;
@@ -403,6 +404,7 @@ static const struct wanted_header wanted_headers[] = {
     {"if-match",                      offsetof(struct call_input, if_match)        },
     {"if-none-match",                 offsetof(struct call_input, if_none_match)   },
     {"idempotency-key",               offsetof(struct call_input, idempotency_key) },
+    {"last-event-id",                 offsetof(struct call_input, last_event_id)   },
     {"x-api-key",                     offsetof(struct call_input, api_key)         },
     {"origin",                        offsetof(struct call_input, origin)          },
     {"access-control-request-method", offsetof(struct call_input, preflight_method)},
@@ -833,7 +835,7 @@ static enum status loop_start(struct server_loop *loop, struct error *error)
         .server = server,
         .info = options->info,
         .directory = options->directory,
-        .started_at_us = engine_now_us(options->engine),
+        .started_at_us = server->started_at_us,
     };
     loop_adopt(loop);
     const enum status status = engine_port_open(options->engine, &loop->api.port);
@@ -865,6 +867,7 @@ enum status server_start(const struct server_options *options, struct error *err
         return error_set(error, STATUS_NO_MEMORY, "memory is out");
     }
     server->options = *options;
+    server->started_at_us = engine_now_us(options->engine);
     server->policy = policy_ref(options->policy);
     pthread_mutex_init(&server->policy_mutex, NULL);
     server->connection_limit = connection_limit();
@@ -918,12 +921,9 @@ void server_counters(const struct server *server, struct server_counters *out_co
             sum.responses[j] += atomic_load_explicit(&counters->responses[j], memory_order_relaxed);
         }
         traffic_read(&counters->traffic, &sum.traffic);
-        sum.overload_refused +=
-            atomic_load_explicit(&loop->api.overload_refused, memory_order_relaxed);
-        sum.events_received +=
-            atomic_load_explicit(&loop->api.events_received, memory_order_relaxed);
-        sum.events_rejected +=
-            atomic_load_explicit(&loop->api.events_rejected, memory_order_relaxed);
+        sum.overload_refused += atomic_load_explicit(&loop->api.overload_refused, memory_order_relaxed);
+        sum.events_received += atomic_load_explicit(&loop->api.events_received, memory_order_relaxed);
+        sum.events_rejected += atomic_load_explicit(&loop->api.events_rejected, memory_order_relaxed);
     }
     *out_counters = sum;
 }

@@ -80,7 +80,7 @@
 #define LIMIT_COMMITS_QUEUED      16384u
 #define LIMIT_COMMIT_BYTES_QUEUED (64u * 1024 * 1024)
 #define LIMIT_CONNECTIONS         10000u
-#define LIMIT_STREAMS             256u                /* answers without an end, of GET /stream */
+#define LIMIT_STREAMS             2048u               /* answers without an end, of GET /stream and GET /ofrep/v1/stream */
 #define LIMIT_SCANS_QUEUED        64u                 /* requests that wait for the log to be read */
 #define LIMIT_SCAN_BYTES          (32ull * 1024 * 1024) /* of the log, read for one of them: then it answers what it has */
 #define LIMIT_SCAN_ANSWER         (4u * 1024 * 1024)  /* bytes of one such answer, give or take an event */

@@ -5,6 +5,8 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 
 import pytest
 from conftest import BINARIES, ROOT
@@ -82,6 +84,20 @@ def ask(command, server, token, questions):
 
 def run_node(server, script, token, questions):
     return ask(["node", install_node() / script], server, token, questions)
+
+
+@contextmanager
+def start_node(server, script, token, *arguments):
+    """A client that goes on until its standard input ends; killed with the test where it does not."""
+    with subprocess.Popen(["node", install_node() / script, f"http://127.0.0.1:{server.port}", token, *arguments],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
+        watchdog = threading.Timer(CLIENT_TIMEOUT, client.kill)
+        watchdog.start()
+        try:
+            yield client
+        finally:
+            watchdog.cancel()
+            client.kill()
 
 
 def run_python(server, script, token, questions):

@@ -61,7 +61,7 @@ def test_query_parameters_are_known(server):
     for (path, verb), operation in operations(described(server)).items():
         names = [p["name"] for p in operation["parameters"] if p["in"] == "query"]
         place = path.replace("{id}", made["id"]).replace("{user_id}", "u").replace("{name}", "revenue")
-        for name in names:
+        for name in names if not path.endswith("/stream") else ():  # those answers have no end
             answer = server.request(verb.upper(), f"{place}?{name}=~", [] if verb == "post" else None)
             assert b"unknown_parameter" not in answer.body, (path, name, answer)
 

@@ -4,9 +4,14 @@ The clients come from their registries by tests/clients/: npm for JavaScript, Py
 with the reason, where node, npm, java, mvn or the registries are not there; those of the wire always run.
 """
 
+import http.client
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from clients import run_java, run_node, run_python
+from clients import run_java, run_node, run_python, start_node
 
 FLAGS = "/ofrep/v1/evaluate/flags"
 VALUES = {"boolean": True, "string": "hello", "integer": 3, "float": 3.0, "fraction": 2.5, "object": {"color": "blue", "size": 3}}
@@ -118,7 +123,7 @@ def test_a_stopped_experiment_keeps_its_answers(server):
 def test_all_flags_at_once(server, flags, token):
     """Running experiments and no others, each as it is alone; with and without a slash behind the path."""
     answer = evaluate(server, None, {"targetingKey": "bulk", "plan": "free"}, token=token)
-    assert answer.status == 200 and set(answer.json) == {"flags", "metadata"} and answer.json["metadata"] == {}
+    assert answer.status == 200 and set(answer.json) == {"flags", "eventStreams", "metadata"} and answer.json["metadata"] == {}
     by_key = {flag["key"]: flag for flag in answer.json["flags"]}
     running = server.get("/experiments?status=running&limit=500").json["experiments"]
     assert set(by_key) == {e["key"] for e in running} and "draft" not in by_key
@@ -126,7 +131,7 @@ def test_all_flags_at_once(server, flags, token):
         assert by_key[key] == evaluate(server, key, {"targetingKey": "bulk", "plan": "free"}).json
     assert "value" not in by_key["pro"]
     assert server.get("/experiments/string/assignment/bulk?enroll=false").json["variant"] == "on"
-    slashed = server.post(f"{FLAGS}/?flagConfigEtag=x", {"context": {"targetingKey": "bulk", "plan": "free"}})
+    slashed = server.post(f"{FLAGS}/?flagConfigEtag=x", {"context": {"targetingKey": "bulk", "plan": "free"}}, token=token)
     assert slashed.body == answer.body and slashed.headers["ETag"] == answer.headers["ETag"]
 
 
@@ -148,6 +153,101 @@ def test_the_etag_covers_the_whole_context(server, flags):
     server.make_experiment(key="later")
     changed = ask(mine, etag)
     assert changed.status == 200 and changed.headers["ETag"] != etag
+
+
+class FlagStream:
+    """GET of an event stream's address, as a browser does it: no header but Last-Event-ID."""
+
+    def __init__(self, server, target, last=None):
+        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=15)
+        self.connection.request("GET", target, headers={"Last-Event-ID": last} if last else {})
+        self.response = self.connection.getresponse()
+
+    def next(self):
+        """(id, data) of the next event; None at the end."""
+        fields = {}
+        for line in iter(self.response.readline, b""):
+            name, _, value = line.decode().rstrip("\n").partition(": ")
+            if name == ":":  # a comment, to keep the connection alive
+                continue
+            if name == "" and fields:
+                assert fields["event"] == "message"
+                return fields["id"], json.loads(fields["data"])
+            fields[name] = value
+        return None
+
+
+@pytest.fixture
+def live(farm):
+    """A server, a token of an application, the address of its stream, and a function that opens it."""
+    server = farm.make()
+    made = server.make_token("assign")
+    (entry,) = evaluate(server, None, {"targetingKey": "u"}, token=made["token"]).json["eventStreams"]
+    assert entry["type"] == "sse" and set(entry) == {"type", "endpoint"}
+    opened = []
+
+    def open_stream(last=None, target=entry["endpoint"]["requestUri"]):
+        opened.append(FlagStream(server, target, last))
+        return opened[-1]
+
+    yield server, made, entry["endpoint"]["requestUri"], open_stream
+    for stream in opened:
+        stream.connection.close()
+
+
+def test_the_stream_tells_to_evaluate_anew(live):
+    """At once, for what came between; after each change; not again to a client that comes back with the last event's id."""
+    server, _, _, open_stream = live
+    stream = open_stream()
+    assert stream.response.status == 200 and stream.response.headers["Content-Type"] == "text/event-stream"
+    first, data = stream.next()
+    assert data["type"] == "refetchEvaluation" and data["etag"] == first and abs(data["lastModified"] - time.time()) < 60
+    back = open_stream(last=first)
+    server.make_experiment(key="announced")
+    second, _ = stream.next()
+    assert second != first
+    assert back.next()[0] == second  # the first that it heard: nothing was told twice
+    assert open_stream(last="of another time").next()[0] == second
+    server.restart()
+    assert open_stream(last=second).next()[0] != second
+
+
+def test_the_stream_tells_when_the_clock_starts_and_ends_an_experiment(live):
+    """No definition changes then, but evaluations do."""
+    server, made, _, open_stream = live
+    start, end = (datetime.now(UTC) + timedelta(seconds=s) for s in (2, 4))
+    server.make_experiment(key="scheduled", start_at=start.isoformat(), end_at=end.isoformat())
+    stream = open_stream()
+    seen = [stream.next()[0]]
+    for instant in (start, end):
+        seen.append(stream.next()[0])
+        assert datetime.now(UTC) >= instant
+    assert len(set(seen)) == 3
+    assert evaluate(server, "scheduled", {"targetingKey": "u"}, token=made["token"]).json["reason"] == "DISABLED"
+
+
+def test_what_a_ticket_opens(live):
+    """The stream, for as long as its token is good; nothing else, and no other text will do."""
+    server, made, target, open_stream = live
+    ticket = target.partition("ticket=")[2]
+    again = evaluate(server, None, {"targetingKey": "v"}, token=made["token"]).json["eventStreams"][0]["endpoint"]["requestUri"]
+    assert again == target and made["token"] not in target
+    for path in (f"{FLAGS}?ticket={ticket}", f"{FLAGS}/x?ticket={ticket}"):
+        check_error(server.post(path, {"context": {"targetingKey": "u"}}, token=None), 401, "GENERAL", "x" if "/x" in path else None)
+    assert server.get(f"/stream?ticket={ticket}", token=None).status == 401
+    other = server.make_token("assign")
+    for bad in ("", "x", ticket[:-1], ticket + "0", ticket[:-1] + ("0" if ticket[-1] != "0" else "1"), ticket.upper(),
+                other["id"] + ticket[36:], "0" * len(ticket)):
+        check_error(server.get(f"/ofrep/v1/stream?ticket={bad}", token=None), 401, "GENERAL")
+    reader = server.make_token("results:read")["token"]
+    check_error(server.get("/ofrep/v1/stream", token=reader), 403, "GENERAL")
+    assert server.get("/ofrep/v1/stream?other=1", token=made["token"]).status == 400
+    stream = open_stream()
+    assert stream.next() is not None
+    assert server.delete(f"/tokens/{made['id']}").status in (200, 204)
+    while stream.next() is not None:  # what the revocation changed may still be told
+        pass
+    assert open_stream().response.status == 401
 
 
 def test_bad_questions(server, flags, token):
@@ -303,6 +403,23 @@ def test_javascript_web_client(node, flags, token):
     assert [d["value"] for d in details] == [False, False, True, True, True]
     assert [d["reason"] for d in details] == ["DEFAULT", "DEFAULT", "TARGETING_MATCH", "TARGETING_MATCH", "TARGETING_MATCH"]
     assert not any(d.get("errorCode") for d in details)
+
+
+def test_javascript_web_client_hears_of_changes(farm):
+    """With an EventSource, as in a browser, the provider has the new value within seconds, without a poll."""
+    server = farm.make()
+    token = server.make_token("assign")["token"]
+    server.make_experiment(key="live", variants=[{"name": "off", "weight": 0.0}, {"name": "on", "weight": 1.0}], status="draft")
+    with start_node(server, "openfeature_live.mjs", token, "live", "u") as client:
+        def line():
+            return json.loads(client.stdout.readline())
+        assert line() == "default"
+        assert server.patch("/experiments/live", {"status": "running"}).status == 200
+        assert line() == "on"
+        assert server.request("PUT", "/experiments/live/overrides/u", {"variant": "off"}).status == 200
+        assert line() == "off"
+        client.stdin.close()
+        assert client.wait(timeout=15) == 0
 
 
 def test_javascript_web_client_refused(node, flags, token):

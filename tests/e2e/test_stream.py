@@ -7,7 +7,7 @@ import pytest
 
 from conftest import check_problem
 
-LIMIT_STREAMS = 256
+LIMIT_STREAMS = 2048
 
 
 class Stream:
