@@ -96,6 +96,14 @@ static enum status read_overrides(struct arena *arena, const struct catalog *cat
     return is_taken ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
+static enum status read_erasure(const struct definition *definition, struct audit_entry *entry)
+{
+    struct erasure erasure;
+    const enum status status = erasure_decode(definition, &erasure);
+    *entry = (struct audit_entry){.kind = "user", .action = "erased", .at_us = erasure.erased_at_us}; /* whose name is nobody's to know */
+    return status;
+}
+
 static enum status read_entry(struct call *call, const struct record *record, struct definition *definition,
                               struct audit_entry *entry)
 {
@@ -103,6 +111,9 @@ static enum status read_entry(struct call *call, const struct record *record, st
     const enum status status = definition_decode(record, definition);
     if (status != STATUS_OK) {
         return status;
+    }
+    if (record->kind == RECORD_ERASURE) {
+        return read_erasure(definition, entry);
     }
     entry->action = definition->version == 1 ? "created" : "changed";
     if (record->kind == RECORD_EXPERIMENT) {

@@ -19,6 +19,7 @@ static const struct query_row queries[] = {
     {HTTP_POST, "/events", {"strict"}},
     {HTTP_GET, "/events", {"user_id", "event_type", "start", "end", "from_lsn", "limit", "cursor"}},
     {HTTP_GET, "/users/{user_id}/export", {"limit", "cursor"}},
+    {HTTP_GET, "/erasures", {"limit", "cursor"}},
     {HTTP_GET, "/experiments/{id}/assignment/{user_id}", {"enroll"}},
     {HTTP_GET, "/ofrep/v1/stream", {"ticket"}},
     {HTTP_GET, "/experiments/{id}/assignments", {"variant", "generation", "limit", "cursor"}},

@@ -23,6 +23,7 @@ struct readback {
     struct bytes event_type;  /* empty: any */
     int64_t start_us;
     int64_t end_us; /* before it */
+    const struct erasures *erasures; /* of the call's catalog */
     struct json_writer writer;
     uint64_t bytes; /* of records looked at */
     uint32_t count;
@@ -64,11 +65,18 @@ static bool is_wanted(const struct readback *readback, const struct event *event
            (readback->event_type.size == 0 || bytes_equal(event->event_type, readback->event_type));
 }
 
+/* By what the catalog knew when the request came. */
+static bool is_erased(const struct readback *readback, const struct record *record, struct bytes user_id)
+{
+    return readback->erasures != NULL && record->lsn < erasures_find_user(readback->erasures, user_id);
+}
+
 static enum status assignment_visit(struct readback *readback, const struct record *record)
 {
     struct assignment assignment;
     const enum status status = assignment_decode(record, &assignment);
-    if (status != STATUS_OK || !bytes_equal(assignment.user_id, readback->user_id)) {
+    if (status != STATUS_OK || !bytes_equal(assignment.user_id, readback->user_id) ||
+        is_erased(readback, record, assignment.user_id)) {
         return status;
     }
     struct found_assignment *found = arena_take_zeroed(&readback->call->arena, sizeof(*found));
@@ -103,7 +111,7 @@ static enum status record_visit(void *context, const struct record *record)
         return STATUS_OK;
     }
     const enum status status = event_decode(record, &event);
-    if (status == STATUS_OK && is_wanted(readback, &event)) {
+    if (status == STATUS_OK && is_wanted(readback, &event) && !is_erased(readback, record, event.user_id)) {
         write_event(&readback->writer, &event, record);
         readback->count++;
     }
@@ -243,6 +251,7 @@ static struct readback *readback_make(struct call *call)
         return NULL;
     }
     readback->call = call;
+    readback->erasures = call->catalog->erasures;
     readback->assignments_end = &readback->assignments;
     readback->start_us = INT64_MIN;
     readback->end_us = INT64_MAX;

@@ -14,6 +14,12 @@ const struct route routes[] = {
      "Events read back from the log, in its order."},
     {HTTP_GET, "/users/{user_id}/export", SCOPE_ADMIN, false, false, handle_user_export,
      "All events and assignments of one user."},
+    {HTTP_DELETE, "/users/{user_id}", SCOPE_ADMIN, false, true, handle_user_erase,
+     "Erase a user: events, assignments and their part of every result."},
+    {HTTP_GET, "/erasures", SCOPE_ADMIN, false, false, handle_erasure_list,
+     "List the receipts of erasures."},
+    {HTTP_GET, "/erasures/{receipt_id}", SCOPE_ADMIN, false, false, handle_erasure_get,
+     "One receipt of an erasure."},
     {HTTP_POST, "/v1/{call}", SCOPE_EVENTS_WRITE, false, true, handle_segment,
      "Segment's tracking API: track, identify, page, screen, group, alias, batch."},
 

@@ -271,6 +271,7 @@ static void catalog_free(struct catalog_full *full)
             user_set_unref(full->catalog.user_sets.items[i]);
         }
         free(full->catalog.user_sets.items);
+        erasures_unref(full->catalog.erasures);
         family_unref(full->family);
         free(full);
     }
@@ -317,6 +318,7 @@ static struct catalog_full *catalog_copy(const struct catalog *base)
     full->catalog = (struct catalog){.experiment_count = from->experiment_count,
                                      .metric_count = from->metric_count,
                                      .token_count = from->token_count,
+                                     .erasures = erasures_ref(from->erasures),
                                      .generation = from->generation + 1};
     atomic_init(&full->catalog.references, 1);
     full->catalog.experiments = array_copy(from->experiments, from->experiment_count, 1);
@@ -474,5 +476,18 @@ struct catalog *catalog_without_user_set(const struct catalog *base, struct byte
     user_set_unref(sets->items[place]);
     sets->count--;
     memmove(&sets->items[place], &sets->items[place + 1], (sets->count - place) * sizeof(*sets->items));
+    return catalog_seal(full);
+}
+
+struct catalog *catalog_with_erasure(const struct catalog *base, const struct erasure *erasure)
+{
+    struct catalog_full *full = catalog_copy(base);
+    struct erasures *erasures = full != NULL ? erasures_with(base->erasures, erasure) : NULL;
+    if (erasures == NULL) {
+        catalog_free(full);
+        return NULL;
+    }
+    erasures_unref(full->catalog.erasures);
+    full->catalog.erasures = erasures;
     return catalog_seal(full);
 }

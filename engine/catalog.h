@@ -14,6 +14,7 @@
 
 #include "engine/base.h"
 #include "engine/definitions.h"
+#include "engine/erasure.h"
 #include "engine/user_set.h"
 
 #define CATALOG_NONE UINT32_MAX
@@ -47,6 +48,7 @@ struct catalog {
     uint32_t metric_count;
     uint32_t token_count;
     struct user_sets user_sets;
+    struct erasures *erasures; /* NULL: none */
     uint64_t generation; /* grows with each change: a cache key */
     struct catalog_index *index; /* hashed names and ids */
     atomic_uint references;
@@ -86,6 +88,7 @@ struct catalog *catalog_with_token(const struct catalog *base, struct token *tok
 /* The reference to the set moves to the catalog, and ends where memory is out. */
 struct catalog *catalog_with_user_set(const struct catalog *base, const struct user_set *set);
 struct catalog *catalog_without_user_set(const struct catalog *base, struct bytes name);
+struct catalog *catalog_with_erasure(const struct catalog *base, const struct erasure *erasure);
 struct catalog *catalog_empty(void);
 
 #endif

@@ -371,6 +371,7 @@ static enum status segment_footer_add_record(struct segment_footer *footer,
     case RECORD_TOKEN:
     case RECORD_OVERRIDES:
     case RECORD_USER_SET:
+    case RECORD_ERASURE:
         footer->others++;
         return STATUS_OK;
     }
@@ -474,6 +475,7 @@ static const struct record_kind_row record_kinds[] = {
     [RECORD_TOKEN] = {"token",      1, definition_fields},
     [RECORD_OVERRIDES] = {"overrides",  1, definition_fields},
     [RECORD_USER_SET] = {"user_set",   1, user_set_fields  },
+    [RECORD_ERASURE] = {"erasure",    1, definition_fields},
 };
 
 static_assert(COUNT_OF(record_kinds) == RECORD_KIND_END, "every kind has a row");
@@ -775,7 +777,8 @@ enum status assignment_decode(const struct record *record, struct assignment *ou
 
 static bool is_definition(enum record_kind kind)
 {
-    return kind == RECORD_EXPERIMENT || kind == RECORD_METRIC || kind == RECORD_TOKEN || kind == RECORD_OVERRIDES;
+    return kind == RECORD_EXPERIMENT || kind == RECORD_METRIC || kind == RECORD_TOKEN || kind == RECORD_OVERRIDES ||
+           kind == RECORD_ERASURE;
 }
 
 static bool definition_valid(const struct definition *definition)

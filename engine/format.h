@@ -125,9 +125,10 @@ enum record_kind {
     RECORD_TOKEN = 5,
     RECORD_OVERRIDES = 6,
     RECORD_USER_SET = 7,
+    RECORD_ERASURE = 8,
 };
 
-#define RECORD_KIND_END 8 /* one past the last */
+#define RECORD_KIND_END 9 /* one past the last */
 
 /* One row a kind: what dump, verify and docs/format.md say of it. */
 struct record_kind_row {
@@ -177,9 +178,10 @@ struct assignment {
     struct bytes attributes; /* an encoded msgpack map; empty where none were given */
 };
 
-/* A definition of an experiment, metric or token, or the overrides of an experiment: the whole new version, as a document. */
+/* A definition of an experiment, metric or token, the overrides of an experiment, or the erasure of a user: the whole new version,
+ * as a document. */
 struct definition {
-    struct uuid id;        /* of overrides the experiment's */
+    struct uuid id;        /* of overrides the experiment's, of an erasure its receipt */
     uint32_t version;      /* 1, 2, ...: each exactly one above the last, or the record has no effect */
     struct uuid author;    /* token id; all zero for assay itself */
     struct bytes document; /* an encoded msgpack map; shapes in definitions.h */

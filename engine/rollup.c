@@ -362,8 +362,10 @@ enum status rollup_add(struct rollup *rollup, const struct users *users, uint32_
         days = vector_days(&rollup->vectors, vector);
         days[place] = (struct vector_day){.day = day};
     }
+    const uint64_t sum = (uint64_t)days[place].sum + (uint64_t)value;
+    vector->is_mixed |= value < 0 || (int64_t)sum < 0;
     days[place].count++;
-    days[place].sum = (int64_t)((uint64_t)days[place].sum + (uint64_t)value);
+    days[place].sum = (int64_t)sum;
     return STATUS_OK;
 }
 
@@ -488,13 +490,10 @@ struct before_assignment rollup_before(const struct rollup *rollup, const struct
     return before;
 }
 
-enum status rollup_add_past(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
-                            uint32_t metric, const struct metric *definition, uint128 magnitude)
+/* All that an enrolment counts of a metric into its cell, or out of it: times is 1 or -1, modulo 2^128. */
+static enum status cell_move(struct rollup *rollup, const struct enrolment *enrolment, const struct vector *vector,
+                             const struct metric *definition, uint128 magnitude, uint128 times)
 {
-    const struct vector *vector = vector_find(&rollup->vectors, user_at(users, enrolment->user), metric);
-    if (vector == NULL) {
-        return STATUS_OK;
-    }
     const struct view view = view_make(rollup, vector, enrolment, definition);
     struct cell *cell = NULL;
     uint32_t previous = UINT32_MAX;
@@ -503,7 +502,7 @@ enum status rollup_add_past(struct rollup *rollup, const struct users *users, co
         if (events == 0) {
             continue;
         }
-        const struct cell_name name = {enrolment->experiment, enrolment->variant, metric};
+        const struct cell_name name = {enrolment->experiment, enrolment->variant, vector->metric};
         uint32_t slot = 0;
         enum status status = cell_for_change(rollup, &name, definition, &cell);
         if (status == STATUS_OK) {
@@ -512,25 +511,129 @@ enum status rollup_add_past(struct rollup *rollup, const struct users *users, co
         if (status != STATUS_OK) {
             return status;
         }
-        cell->events[slot] += events;
+        cell->events[slot] += events * (uint64_t)times;
         uint64_t *reached = previous != UINT32_MAX ? &cell->follows[cell_pair(previous, slot)] : &cell->first[slot];
-        (*reached)++;
+        *reached += (uint64_t)times;
         previous = slot;
         for (uint32_t j = view.first; j <= i && cell->has_values; j++) {
             if (view_events(&view, j) != 0) {
                 const uint32_t other = cell_slot(cell, view.days[j].day);
                 const uint128 pair = product(view_value(&view, j), view_value(&view, i));
-                cell->products[cell_pair(other, slot)] += pair;
+                cell->products[cell_pair(other, slot)] += pair * times;
             }
         }
         if (cell->has_values) {
-            cell->sums[slot] += product(view_value(&view, i), 1);
+            cell->sums[slot] += product(view_value(&view, i), 1) * times;
         }
     }
     if (cell != NULL && cell->has_values) {
-        cell->magnitude += magnitude;
+        cell->magnitude += magnitude * times;
     }
     return STATUS_OK;
+}
+
+enum status rollup_add_past(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
+                            uint32_t metric, const struct metric *definition, uint128 magnitude)
+{
+    const struct vector *vector = vector_find(&rollup->vectors, user_at(users, enrolment->user), metric);
+    return vector != NULL ? cell_move(rollup, enrolment, vector, definition, magnitude, 1) : STATUS_OK;
+}
+
+/* ---- taking a user out ---- */
+
+/* Of what the enrolment counts; right only where the vector is not mixed. */
+static uint128 view_magnitude(const struct view *view)
+{
+    uint128 magnitude = 0;
+    for (uint32_t i = view->first; i < view->count; i++) {
+        const int64_t off = view->days[i].day == view->assigned_day ? view->boundary_sum : 0;
+        magnitude += (uint64_t)view->days[i].sum - (uint64_t)off;
+    }
+    return magnitude;
+}
+
+/* A cell that counts nothing any more is as if it had never been. */
+static void cell_drop_empty(struct arm *arm, uint32_t metric)
+{
+    const struct cell *cell = arm->cells[metric];
+    for (uint32_t i = 0; i < cell->day_count; i++) {
+        if (cell->events[i] != 0) {
+            return;
+        }
+    }
+    cell_free(arm->cells[metric]);
+    arm->cells[metric] = NULL;
+}
+
+enum status rollup_subtract(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
+                            const struct vector *vector, const struct metric *definition, const uint128 *magnitude)
+{
+    assert(!vector->has_events && enrolment->user < users->users.count);
+    const struct view view = view_make(rollup, vector, enrolment, definition);
+    const enum status status =
+        cell_move(rollup, enrolment, vector, definition, magnitude != NULL ? *magnitude : view_magnitude(&view), (uint128)-1);
+    struct arm *arm = arm_at(rollup, enrolment->experiment, enrolment->variant);
+    if (status == STATUS_OK && vector->metric < arm->cell_count && arm->cells[vector->metric] != NULL) {
+        cell_drop_empty(arm, vector->metric);
+    }
+    return status;
+}
+
+static void arm_remove_user(struct arm *arm, int32_t day)
+{
+    uint32_t place = 0;
+    while (arm->days[place] != day) {
+        place++;
+        assert(place < arm->day_count);
+    }
+    arm->users--;
+    if (--arm->day_users[place] != 0) {
+        return;
+    }
+    arm->day_count--;
+    memmove(arm->days + place, arm->days + place + 1, (arm->day_count - place) * sizeof(*arm->days));
+    memmove(arm->day_users + place, arm->day_users + place + 1, (arm->day_count - place) * sizeof(*arm->day_users));
+}
+
+/* Members are in the order of their records. */
+static void member_remove(const struct users *users, uint32_t *members, uint32_t *count, const struct enrolment *enrolment)
+{
+    uint32_t low = 0;
+    uint32_t high = *count;
+    while (low < high) {
+        const uint32_t middle = low + (high - low) / 2;
+        if (enrolment_at(users, members[middle])->lsn < enrolment->lsn) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    assert(low < *count && enrolment_at(users, members[low]) == enrolment);
+    (*count)--;
+    memmove(members + low, members + low + 1, (*count - low) * sizeof(*members));
+}
+
+enum status rollup_withdraw(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment)
+{
+    struct rollup_experiment *experiment = &rollup->experiments[enrolment->experiment];
+    if (!rollup_is_current(rollup, enrolment)) {
+        member_remove(users, experiment->past_members, &experiment->past_member_count, enrolment);
+        return STATUS_OK;
+    }
+    member_remove(users, experiment->members, &experiment->member_count, enrolment);
+    if (enrolment->version == experiment->first_version) {
+        experiment->first_version = 0;
+        for (uint32_t i = 0; i < experiment->member_count; i++) {
+            rollup_note_version(experiment, enrolment_at(users, experiment->members[i])->version);
+        }
+    }
+    struct arm *arm = arm_at(rollup, enrolment->experiment, enrolment->variant);
+    arm_remove_user(arm, day_of(enrolment->assigned_at_us));
+    if (arm->dirty) {
+        return STATUS_OK;
+    }
+    arm->dirty = true;
+    return changed_add(rollup, &(struct cell_name){enrolment->experiment, enrolment->variant, ROLLUP_ARM});
 }
 
 enum status rollup_clear_metric(struct rollup *rollup, const struct users *users, uint32_t metric, bool keeps_events)

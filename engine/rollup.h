@@ -99,6 +99,13 @@ MUST_USE enum status rollup_enrol(struct rollup *rollup, const struct users *use
 MUST_USE enum status rollup_add_past(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
                                      uint32_t metric, const struct metric *definition, uint128 magnitude);
 
+/* Takes what a current enrolment counts of a vector's metric out of its cell again. magnitude: of the values; NULL where the vector
+ * is not mixed, and tells it by itself. */
+MUST_USE enum status rollup_subtract(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment,
+                                     const struct vector *vector, const struct metric *definition, const uint128 *magnitude);
+/* Takes an enrolment out of its experiment's members, and of its arm. */
+MUST_USE enum status rollup_withdraw(struct rollup *rollup, const struct users *users, const struct enrolment *enrolment);
+
 /* What an enrolment counts of a metric: each of its days with an event, in ascending order. */
 struct counted_day {
     int32_t day;

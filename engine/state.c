@@ -324,6 +324,8 @@ enum status state_apply_definition(struct state *state, const struct record *rec
         status = apply_metric(state, &definition, record->lsn, past, out_applied);
     } else if (record->kind == RECORD_OVERRIDES) {
         status = apply_overrides(state, &definition, out_applied);
+    } else if (record->kind == RECORD_ERASURE) {
+        status = state_apply_erasure(state, &definition, record->lsn, past, out_applied);
     } else {
         status = apply_token(state, &definition, out_applied);
     }
@@ -391,6 +393,9 @@ static enum status apply_assignment(struct state *state, const struct record *re
     uint32_t user_number = 0;
     const uint64_t hash = user_hash(&state->users, assignment.user_id);
     status = user_find_or_add(&state->users, assignment.user_id, hash, &user_number);
+    if (status == STATUS_OK) {
+        status = state_touch_user(state, user_number); /* it may be new, even where the assignment is superseded */
+    }
     if (status != STATUS_OK) {
         return status;
     }
@@ -401,10 +406,6 @@ static enum status apply_assignment(struct state *state, const struct record *re
         (!assignment.forced && definition->layer.size != 0 && layer_is_taken(state, user_number, definition))) {
         *outcome = OUTCOME_SUPERSEDED;
         return STATUS_OK;
-    }
-    status = state_touch_user(state, user_number);
-    if (status != STATUS_OK) {
-        return status;
     }
     const struct enrolment enrolment = {.experiment = experiment,
                                         .version = assignment.experiment_version,
@@ -675,6 +676,7 @@ enum status state_apply(struct state *state, const struct record *records, size_
         case RECORD_METRIC:
         case RECORD_TOKEN:
         case RECORD_OVERRIDES:
+        case RECORD_ERASURE:
             status = apply_definition_record(state, record, &outcome);
             break;
         case RECORD_USER_SET:
@@ -764,7 +766,7 @@ uint64_t state_variant_users(const struct state *state, uint32_t experiment_inde
 void state_totals(const struct state *state, struct state_totals *out_totals)
 {
     *out_totals = state->totals;
-    out_totals->users = state->users.users.count;
+    out_totals->users = state->users.users.count - state->users.erased;
 }
 
 uint64_t state_memory(const struct state *state)

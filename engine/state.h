@@ -76,6 +76,15 @@ struct assignment_view {
 bool state_find_assignment(const struct state *state, uint32_t experiment_index, struct version_range versions,
                            struct bytes user_id, struct assignment_view *out_assignment);
 
+/* What there is of a user; all zero but the hash where there is nothing. */
+struct user_traces {
+    uint64_t user_hash; /* of the id, in this store */
+    uint64_t events;    /* received, duplicates included */
+    uint64_t assignments;
+};
+
+void state_user_traces(const struct state *state, struct bytes user_id, struct user_traces *out_traces);
+
 /* Who is in an experiment, or was in a generation of it, in the order of their records. Starts at `cursor` (0, then the
  * last *out_cursor), skips other variants where variant is not UINT32_MAX, fills at most `limit` and returns how many.
  * *out_cursor is 0 at the end. */

@@ -128,6 +128,19 @@ bool state_may_have_seen_type(const struct state *state, struct bytes name);
  * metric's history is read from the log. */
 MUST_USE enum status state_apply_definition(struct state *state, const struct record *record, bool past,
                                             bool *out_applied);
+/* Applies an erasure. With `past`, the user is taken out of the aggregates; without, they were loaded without the user. */
+MUST_USE enum status state_apply_erasure(struct state *state, const struct definition *definition, uint64_t lsn, bool past,
+                                         bool *out_applied);
+/* The catalog whose sets do not have a user that `catalog` has in any; NULL where memory is out. */
+MUST_USE struct catalog *catalog_without_user(const struct catalog *catalog, const struct erasure *erasure);
+/* Does the event count no more, because its user was erased since? */
+bool state_is_erased(const struct state *state, const struct record *record, const struct event *event);
+/* Duplicates along the log. */
+struct duplicate_cursor {
+    const struct pool *duplicates;
+    uint32_t at;
+};
+bool duplicate_cursor_is(struct duplicate_cursor *cursor, uint64_t lsn); /* lsns must ascend from call to call */
 /* Adds one event to the rollups of the metrics that it feeds. *out_matches: it feeds any. */
 MUST_USE enum status state_feed_metrics(struct state *state, const struct event *event, uint32_t user, bool *out_matches);
 /* Can the cells not answer the metric's part of a query? Then its members are gone through. */

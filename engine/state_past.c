@@ -10,13 +10,7 @@
 #include "engine/state_internal.h"
 #include "engine/timestamp.h"
 
-/* Walks the lsns of duplicates along with the log. */
-struct duplicate_cursor {
-    const struct pool *duplicates;
-    uint32_t at;
-};
-
-static bool is_duplicate(struct duplicate_cursor *cursor, uint64_t lsn)
+bool duplicate_cursor_is(struct duplicate_cursor *cursor, uint64_t lsn)
 {
     while (cursor->at < cursor->duplicates->count) {
         const uint64_t duplicate = *(const uint64_t *)pool_at(cursor->duplicates, cursor->at);
@@ -32,7 +26,7 @@ static bool is_duplicate(struct duplicate_cursor *cursor, uint64_t lsn)
 static enum status counting_event(struct duplicate_cursor *duplicates, const struct record *record,
                                   struct event *out_event)
 {
-    if (record->kind != RECORD_EVENT || is_duplicate(duplicates, record->lsn)) {
+    if (record->kind != RECORD_EVENT || duplicate_cursor_is(duplicates, record->lsn)) {
         return STATUS_END;
     }
     return event_decode(record, out_event);
@@ -134,7 +128,7 @@ static enum status past_visit(void *context, const struct record *record)
         return status == STATUS_END ? STATUS_OK : status;
     }
     const uint32_t user = user_find(&state->users, event.user_id, user_hash(&state->users, event.user_id));
-    if (user == INDEX_NONE || !user_at(&state->users, user)->pending) {
+    if (user == INDEX_NONE || !user_at(&state->users, user)->pending || state_is_erased(state, record, &event)) {
         return STATUS_OK;
     }
     uint32_t at = atomic_load_explicit(&user_at(&state->users, user)->enrolments, memory_order_relaxed);
@@ -239,7 +233,7 @@ static enum status redo_visit(void *context, const struct record *record)
     int64_t value = 0;
     const bool feeds = bytes_equal(metric->event_type, event.event_type) &&
                        metric_value(metric, event.properties, &value);
-    if (!feeds && counts_before == counts_after) {
+    if ((!feeds && counts_before == counts_after) || state_is_erased(state, record, &event)) {
         return STATUS_OK;
     }
     const uint32_t user = user_find(&state->users, event.user_id, user_hash(&state->users, event.user_id));

@@ -4,9 +4,9 @@
  *   meta         "state"                      [next lsn, store id, hash seed, users, enrolments, event ids, duplicates,
  *                                              events, events duplicate, events mismatched, [[type, events], ...]]
  *   definitions  lsn u64                      [kind, version of the payload, payload]
- *   users        user u32                     [id, events, duplicates, last timestamp, [enrolment...], [vector...]]
+ *   users        user u32                     [id (nil: erased), events, duplicates, last timestamp, [enrolment...], [vector...]]
  *                enrolment: [experiment, version, variant, forced, assigned at, lsn, before, counted,
- *                            [metric, count, sum, ...]]      vector: [metric, day, count, sum, ...], or where
+ *                            [metric, count, sum, ...]]      vector: [metric (-1 - metric: mixed), day, count, sum, ...], or where
  *                            the metric keeps its events [metric, moment, value, ...]
  *   cells        experiment, variant, metric  metric u32 max: [day, users, ...]; else [has values, magnitude,
  *                u32 each                      [day, events, first(, sum)], ..., [follows(, product), ...]]
@@ -97,7 +97,7 @@ static void meta_encode(const struct state *state, const void *what, struct pack
     pack_bin(writer, bytes_of(&state->options.store_id, sizeof(struct uuid)));
     pack_uint(writer, state->options.hash_seed);
     pack_uint(writer, state->users.users.count);
-    pack_uint(writer, state->users.enrolments.count);
+    pack_uint(writer, state->totals.assignments);
     pack_uint(writer, state->event_ids.prints.count);
     pack_uint(writer, state->duplicates.count);
     pack_uint(writer, state->totals.events);
@@ -200,7 +200,7 @@ static void vector_encode(const struct state *state, const struct vector *vector
 {
     const bool of_events = vector->has_events;
     pack_array(writer, 1 + (of_events ? 2 : 3) * vector->count);
-    pack_uint(writer, vector->metric);
+    pack_int(writer, vector->is_mixed ? -1 - (int64_t)vector->metric : (int64_t)vector->metric);
     const struct vector_event *events = vector_events(&state->rollup.vectors, vector);
     for (uint32_t i = 0; of_events && i < vector->count; i++) {
         pack_int(writer, events[i].timestamp_us);
@@ -218,7 +218,11 @@ static void user_encode(const struct state *state, const void *what, struct pack
 {
     const struct user *user = what;
     pack_array(writer, 6);
-    pack_text(writer, user_id(user));
+    if (atomic_load_explicit(&user->is_erased, memory_order_relaxed)) {
+        pack_nil(writer);
+    } else {
+        pack_text(writer, user_id(user));
+    }
     pack_uint(writer, user->events);
     pack_uint(writer, user->duplicates);
     pack_int(writer, user->last_timestamp_us);
@@ -629,7 +633,7 @@ static enum status definition_import(struct state *state, struct bytes key, stru
     record.version = (uint8_t)read_u32(&cursor);
     pack_read_bin(&cursor, &record.payload);
     const bool known = kind == RECORD_EXPERIMENT || kind == RECORD_METRIC || kind == RECORD_TOKEN ||
-                       kind == RECORD_OVERRIDES;
+                       kind == RECORD_OVERRIDES || kind == RECORD_ERASURE;
     if (cursor_end(&cursor) != STATUS_OK || record.lsn == 0 || !known) {
         return STATUS_DAMAGED;
     }
@@ -684,10 +688,14 @@ static enum status vector_import(struct state *state, struct user *user, struct 
 {
     uint32_t fields = 0;
     pack_read_array(cursor, &fields);
-    const uint32_t metric = read_u32(cursor);
-    if (cursor->failed || metric >= state->catalog->metric_count) {
+    int64_t number = 0;
+    pack_read_int(cursor, &number);
+    const bool is_mixed = number < 0;
+    const uint64_t metric_number = (uint64_t)(is_mixed ? -1 - number : number);
+    if (cursor->failed || metric_number >= state->catalog->metric_count) {
         return STATUS_DAMAGED;
     }
+    const uint32_t metric = (uint32_t)metric_number;
     const bool of_events = metric_keeps_events(state->catalog->metrics[metric]->current);
     const uint32_t width = of_events ? 2 : 3;
     if (fields < 1 + width || fields % width != 1 || fields / width > LIMIT_KEPT_EVENTS) {
@@ -698,6 +706,7 @@ static enum status vector_import(struct state *state, struct user *user, struct 
     if (status != STATUS_OK) {
         return status;
     }
+    vector->is_mixed = is_mixed;
     struct vector_event *events = vector_events(&state->rollup.vectors, vector);
     for (uint32_t i = 0; of_events && i < vector->count; i++) {
         pack_read_int(cursor, &events[i].timestamp_us);
@@ -720,13 +729,17 @@ static enum status user_import(struct state *state, struct bytes key, struct byt
     uint32_t fields = 0;
     struct bytes id = {0};
     pack_read_array(&cursor, &fields);
-    pack_read_text(&cursor, &id);
+    const bool is_erased = pack_take_nil(&cursor);
+    if (!is_erased) {
+        pack_read_text(&cursor, &id);
+    }
     if (cursor.failed || fields != 6 || key.size != 4 || key_get(key, 0, 4) != state->users.users.count ||
-        id.size == 0 || id.size > LIMIT_USER_ID) {
+        (!is_erased && id.size == 0) || id.size > LIMIT_USER_ID) {
         return STATUS_DAMAGED;
     }
-    uint32_t number = 0;
-    enum status status = user_find_or_add(&state->users, id, user_hash(&state->users, id), &number);
+    uint32_t number = state->users.users.count;
+    enum status status = is_erased ? user_add_erased(&state->users)
+                                   : user_find_or_add(&state->users, id, user_hash(&state->users, id), &number);
     if (status != STATUS_OK || number + 1 != state->users.users.count) {
         return status != STATUS_OK ? status : STATUS_DAMAGED; /* the same id twice */
     }
@@ -921,7 +934,7 @@ static enum status members_import(struct state *state)
 enum status state_import_end(struct state *state)
 {
     const bool whole = state->expected.users == state->users.users.count &&
-                       state->expected.enrolments == state->users.enrolments.count &&
+                       state->expected.enrolments == state->totals.assignments &&
                        state->expected.event_ids == state->event_ids.prints.count &&
                        state->expected.duplicates == state->duplicates.count;
     if (!whole) {

@@ -94,6 +94,36 @@ static enum status change_apply(const struct catalog *catalog, const struct user
     return *out_catalog != NULL ? STATUS_OK : STATUS_NO_MEMORY;
 }
 
+struct catalog *catalog_without_user(const struct catalog *catalog, const struct erasure *erasure)
+{
+    const struct catalog *from = catalog_ref(catalog);
+    enum status status = STATUS_OK;
+    for (uint32_t i = 0; i < catalog->user_sets.count && status == STATUS_OK; i++) {
+        const struct user_set *set = catalog->user_sets.items[i]; /* removing from one leaves the places of the others */
+        if (!user_set_has(set, erasure->user)) {
+            continue;
+        }
+        const struct user_set_change change = {.name = user_set_name(set),
+                                               .author = erasure->author,
+                                               .operation = USER_SET_REMOVE,
+                                               .users = &erasure->user,
+                                               .count = 1,
+                                               .at_us = erasure->erased_at_us};
+        struct catalog *next = NULL;
+        status = change_apply(from, &change, &next);
+        if (status == STATUS_OK) {
+            assert(next != NULL); /* the set is there, and only shrinks */
+            catalog_unref(from);
+            from = next;
+        }
+    }
+    if (status != STATUS_OK) {
+        catalog_unref(from);
+        return NULL;
+    }
+    return (struct catalog *)(uintptr_t)from;
+}
+
 enum status state_apply_user_set(struct state *state, const struct record *record, uint8_t *outcome)
 {
     struct user_set_part part;

@@ -42,9 +42,14 @@ void users_deinit(struct users *users)
     memset(users, 0, sizeof(*users));
 }
 
+uint64_t user_hash_of(struct bytes id, uint64_t hash_seed)
+{
+    return XXH3_64bits_withSeed(id.data, id.size, hash_seed);
+}
+
 uint64_t user_hash(const struct users *users, struct bytes id)
 {
-    return XXH3_64bits_withSeed(id.data, id.size, users->hash_seed);
+    return user_hash_of(id, users->hash_seed);
 }
 
 uint32_t user_find(const struct users *users, struct bytes id, uint64_t hash)
@@ -53,12 +58,50 @@ uint32_t user_find(const struct users *users, struct bytes id, uint64_t hash)
     uint32_t number = index_probe_next(&probe);
     while (number != INDEX_NONE) {
         const struct user *user = user_at(users, number);
-        if (user->id_size == id.size && memcmp(user_id(user).data, id.data, id.size) == 0) {
+        if (user->id_size == id.size && memcmp(user_id(user).data, id.data, id.size) == 0 &&
+            !atomic_load_explicit(&user->is_erased, memory_order_acquire)) {
             return number;
         }
         number = index_probe_next(&probe);
     }
     return INDEX_NONE;
+}
+
+uint32_t user_find_print(const struct users *users, struct user_print print, uint64_t hash)
+{
+    struct index_probe probe = index_probe_start(&users->table, hash);
+    uint32_t number = index_probe_next(&probe);
+    while (number != INDEX_NONE) {
+        const struct user *user = user_at(users, number);
+        if (!atomic_load_explicit(&user->is_erased, memory_order_relaxed) &&
+            user_print_order(user_print_of(user_id(user)), print) == 0) {
+            return number;
+        }
+        number = index_probe_next(&probe);
+    }
+    return INDEX_NONE;
+}
+
+void user_erase(struct users *users, uint32_t number)
+{
+    struct user *user = user_at(users, number);
+    atomic_store_explicit(&user->is_erased, true, memory_order_release);
+    atomic_store_explicit(&user->enrolments, 0, memory_order_release);
+    user->events = 0;
+    user->duplicates = 0;
+    user->last_timestamp_us = INT64_MIN;
+    user->vectors = 0;
+    users->erased++;
+}
+
+enum status user_add_erased(struct users *users)
+{
+    uint32_t number = 0;
+    const enum status status = pool_append(&users->users, &number);
+    if (status == STATUS_OK) {
+        user_erase(users, number);
+    }
+    return status;
 }
 
 static enum status text_copy(struct users *users, struct bytes text, const uint8_t **out_copy)

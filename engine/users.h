@@ -14,6 +14,7 @@
 #include "engine/base.h"
 #include "engine/index_table.h"
 #include "engine/pool.h"
+#include "engine/user_set.h"
 
 /* An id up to so long lies inside its user: a UUID as text does. */
 #define USER_ID_INSIDE 36u
@@ -27,7 +28,7 @@ struct user {
     uint32_t vectors;            /* head of the list in rollup.c, number + 1; 0: none */
     uint8_t dirty; /* the epoch of exports in which it changed, 1 or 2; 0: exported as it is */
     bool pending; /* has enrolments whose past is still to be read from the log */
-    uint8_t reserved;
+    atomic_bool is_erased; /* found by nobody any more; has neither events nor assignments */
     uint8_t id_size;
     uint8_t id[USER_ID_INSIDE]; /* the id, or a pointer to it: user_id() knows */
 };
@@ -54,6 +55,7 @@ struct users {
     struct index_table table;
     struct pool users;
     struct pool enrolments;
+    uint32_t erased;     /* of the users */
     uint64_t hash_seed;
     uint8_t *text;       /* chunk that longer ids are copied into */
     size_t text_left;
@@ -64,10 +66,17 @@ struct users {
 MUST_USE enum status users_init(struct users *users, uint64_t hash_seed);
 void users_deinit(struct users *users); /* a zeroed one is fine */
 
-uint64_t user_hash(const struct users *users, struct bytes id);
+uint64_t user_hash_of(struct bytes id, uint64_t hash_seed);
+uint64_t user_hash(const struct users *users, struct bytes id); /* the same with the seed of its store */
 /* The user's number, or INDEX_NONE. hash is user_hash() of the id. */
 uint32_t user_find(const struct users *users, struct bytes id, uint64_t hash);
-/* The same, adding it where it is new. */
+/* The same by the print of its id. */
+uint32_t user_find_print(const struct users *users, struct user_print print, uint64_t hash);
+/* Takes the user out of what is found, and its assignments from it. */
+void user_erase(struct users *users, uint32_t user);
+/* For loading: adds one that was erased. */
+MUST_USE enum status user_add_erased(struct users *users);
+/* The same as user_find(), adding it where it is new. */
 MUST_USE enum status user_find_or_add(struct users *users, struct bytes id, uint64_t hash, uint32_t *out_user);
 
 static inline struct user *user_at(const struct users *users, uint32_t user)

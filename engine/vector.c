@@ -125,7 +125,7 @@ enum status vector_make(struct vectors *vectors, struct user *user, uint32_t met
         return status;
     }
     struct vector *vector = pool_at(&vectors->vectors, number);
-    vector->metric = metric & 0x7fffffffu;
+    vector->metric = metric & 0x3fffffffu;
     vector->has_events = has_events;
     if (count > 1) {
         status = block_take(vectors, class_of(count), &vector->block);
@@ -188,6 +188,7 @@ void vector_clear(struct vectors *vectors, struct vector *vector, bool has_event
         block_give(vectors, class_of(vector->count), vector->block);
     }
     vector->count = 0;
+    vector->is_mixed = false;
     vector->has_events = has_events;
 }
 

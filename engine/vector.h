@@ -29,7 +29,8 @@ struct vector_event {
 
 static_assert(sizeof(struct vector_event) == sizeof(struct vector_day), "they share their blocks");
 struct vector {
-    uint32_t metric : 31;
+    uint32_t metric : 30;
+    uint32_t is_mixed : 1;   /* a value was negative, or a day's sum went beyond 63 bits: the sums do not tell the magnitude */
     uint32_t has_events : 1; /* in the place of days */
     uint32_t next; /* of the same user, number + 1; 0: none */
     uint32_t count; /* of days in ascending order, or of events by moment and value; at LIMIT_KEPT_EVENTS some are missing */

@@ -4,6 +4,7 @@
  * byte of every fixed part is flipped in turn; records are cut at every length, on memory that ends where they do, so
  * that a sanitizer sees one byte read too many; and the golden segment holds the writers of today to the bytes of
  * version 1. ASSAY_GOLDEN_WRITE=1 in the environment writes the golden file anew: only ever for a new version's name. */
+#include "engine/erasure.h"
 #include "engine/format.h"
 
 #include <criterion/criterion.h>
@@ -428,7 +429,7 @@ Test(format, assignment_survives_the_round_trip)
 
 Test(format, definition_survives_the_round_trip)
 {
-    static const enum record_kind kinds[] = {RECORD_EXPERIMENT, RECORD_METRIC, RECORD_TOKEN, RECORD_OVERRIDES};
+    static const enum record_kind kinds[] = {RECORD_EXPERIMENT, RECORD_METRIC, RECORD_TOKEN, RECORD_OVERRIDES, RECORD_ERASURE};
 
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {
         uint8_t buffer[512];
@@ -930,6 +931,7 @@ Test(format, golden_segment_is_still_understood)
 
 /* The kinds that came after the golden segment: a record of each, back to back as in a block. */
 
+#define GOLDEN_ERASURE_PATH ASSAY_SOURCE_DIR "/tests/data/golden/v1-record-8.bin"
 #define GOLDEN_LATER_PATH ASSAY_SOURCE_DIR "/tests/data/golden/v1-records-6-7.bin"
 
 Test(format, golden_records_of_later_kinds_are_what_is_written_today)
@@ -964,6 +966,41 @@ Test(format, golden_records_of_later_kinds_are_what_is_written_today)
     cr_assert_eq(user_set_part_decode(&record, &old_part), STATUS_OK);
     cr_assert(bytes_equal(old_part.name, part.name) && bytes_equal(old_part.users, part.users));
     cr_assert_eq(record_next(&cursor, &record), STATUS_END);
+    free(golden);
+}
+
+Test(format, golden_record_of_an_erasure_is_what_is_written_today)
+{
+    uint8_t document[ERASURE_DOCUMENT_MAX];
+    uint8_t image[512];
+    struct erasure erasure = {
+        .user = {0x0102030405060708ull, 0x090a0b0c0d0e0f10ull}, .user_hash = UINT64_MAX - 1, .erased_at_us = RECEIVED};
+    memset(erasure.receipt.bytes, 7, sizeof(erasure.receipt.bytes));
+    struct pack_writer inner = pack_writer_on(document, sizeof(document));
+    erasure_encode(&erasure, &inner);
+    cr_assert_not(inner.overflow);
+    struct pack_writer writer = pack_writer_on(image, sizeof(image));
+    definition_encode(&writer, RECORD_ERASURE,
+                      &(struct definition){.id = erasure.receipt, .version = 1, .document = bytes_of(document, inner.size)}, RECEIVED);
+    if (getenv("ASSAY_GOLDEN_WRITE") != NULL) {
+        FILE *file = fopen(GOLDEN_ERASURE_PATH, "wb");
+        cr_assert_not_null(file);
+        cr_assert_eq(fwrite(image, 1, writer.size, file), writer.size);
+        cr_assert_eq(fclose(file), 0);
+    }
+    size_t size = 0;
+    char *golden = file_read(GOLDEN_ERASURE_PATH, &size);
+    cr_assert(bytes_equal(bytes_of((const uint8_t *)golden, size), bytes_of(image, writer.size)));
+    struct record_cursor cursor = {bytes_of((const uint8_t *)golden, size), 1};
+    struct record record;
+    struct definition definition;
+    struct erasure old;
+    cr_assert_eq(record_next(&cursor, &record), STATUS_OK);
+    cr_assert_eq((int)record.kind, 8);
+    cr_assert_eq(definition_decode(&record, &definition), STATUS_OK);
+    cr_assert_eq(erasure_decode(&definition, &old), STATUS_OK);
+    cr_assert(uuid_equal(&old.receipt, &erasure.receipt) && user_print_order(old.user, erasure.user) == 0);
+    cr_assert(old.user_hash == erasure.user_hash && old.erased_at_us == erasure.erased_at_us);
     free(golden);
 }
 

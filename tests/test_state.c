@@ -3,7 +3,7 @@
  * Goal    For any history of definitions, assignments and events, every number of state_results() equals what a naive
  *         count over the raw facts gives, integer for integer; and neither restarts, batching nor arrival order change
  *         it.
- * Method  Seeded random histories: late, duplicated and early events, forced assignments in the past, several experiments
+ * Method  Seeded random histories: late, duplicated and early events, erased users, forced assignments in the past, several experiments
  *         a user, metrics defined or changed at any point, values of all signs. The recount below shares no code with the
  *         engine: it keeps the facts and adds them up per user for each question.
  */
@@ -74,7 +74,7 @@ struct model_set_change {
 
 /* A fact in the order of the log. */
 struct fact {
-    enum { FACT_EVENT, FACT_ASSIGNMENT, FACT_METRIC, FACT_RERANDOMIZE, FACT_OVERRIDE, FACT_SET } kind;
+    enum { FACT_EVENT, FACT_ASSIGNMENT, FACT_METRIC, FACT_RERANDOMIZE, FACT_OVERRIDE, FACT_SET, FACT_ERASURE } kind;
     struct model_event event;
     struct model_assignment assignment;
     int metric;
@@ -82,6 +82,7 @@ struct fact {
     int experiment; /* rerandomized */
     struct model_override override;
     struct model_set_change change;
+    int user; /* erased */
 };
 
 struct facts {
@@ -160,7 +161,9 @@ static void history_make(struct facts *history, uint64_t seed)
                                   .override = {(int)pick(EXPERIMENTS), (int)pick(USERS), (int)pick(VARIANTS + 1) - 1}};
         } else if (roll < 7) {
             *fact = (struct fact){.kind = FACT_RERANDOMIZE, .experiment = (int)pick(EXPERIMENTS)};
-        } else if (roll < 24) {
+        } else if (roll < 8) {
+            *fact = (struct fact){.kind = FACT_ERASURE, .user = (int)pick(USERS)};
+        } else if (roll < 25) {
             fact->kind = FACT_ASSIGNMENT;
             fact->assignment = (struct model_assignment){(int)pick(USERS), (int)pick(EXPERIMENTS), (int)pick(VARIANTS),
                                                          pick_time(), pick(8) == 0};
@@ -301,6 +304,10 @@ static void history_log(const struct facts *history, struct fold_log *log)
             log_override(log, &fact->override);
         } else if (fact->kind == FACT_SET) {
             log_set_change(log, &fact->change);
+        } else if (fact->kind == FACT_ERASURE) {
+            char user[32];
+            snprintf(user, sizeof(user), "user-%d", fact->user);
+            fold_log_erasure(log, user);
         } else if (fact->kind == FACT_RERANDOMIZE) {
             const struct uuid id = experiment_id(fact->experiment);
             fold_log_rerandomize(log, &id, ++experiment_versions[fact->experiment]);
@@ -328,10 +335,24 @@ struct recount {
     const struct facts *history;
     struct model_metric metrics[METRICS]; /* as last defined */
     bool is_duplicate[MAX_FACTS];
-    bool is_superseded[MAX_FACTS]; /* or history, since its experiment was rerandomized */
+    bool is_erased[MAX_FACTS];     /* its user was, later */
+    bool is_superseded[MAX_FACTS]; /* or history, since its experiment was rerandomized, or erased */
     int128 caps[METRICS]; /* of the question at hand */
     int64_t today;
 };
+
+/* A log without the user up to here, but that the ids of the events are taken. */
+static void recount_erase(struct recount *recount, int end, int user, bool assigned[EXPERIMENTS][USERS])
+{
+    for (int i = 0; i < end; i++) {
+        const struct fact *fact = &recount->history->facts[i];
+        recount->is_erased[i] |= fact->kind == FACT_EVENT && fact->event.user == user;
+        recount->is_superseded[i] |= fact->kind == FACT_ASSIGNMENT && fact->assignment.user == user;
+    }
+    for (int i = 0; i < EXPERIMENTS; i++) {
+        assigned[i][user] = false;
+    }
+}
 
 static void recount_make(const struct facts *history, struct recount *recount)
 {
@@ -347,6 +368,8 @@ static void recount_make(const struct facts *history, struct recount *recount)
         } else if (fact->kind == FACT_EVENT && fact->event.id >= 0) {
             recount->is_duplicate[i] = ids[fact->event.id];
             ids[fact->event.id] = true;
+        } else if (fact->kind == FACT_ERASURE) {
+            recount_erase(recount, i, fact->user, assigned);
         } else if (fact->kind == FACT_RERANDOMIZE) {
             is_rerandomized[fact->experiment] = true;
             for (int j = 0; j < i; j++) {
@@ -385,7 +408,7 @@ static void user_total(const struct recount *recount, const struct model_assignm
     for (int i = 0; i < recount->history->count; i++) {
         const struct fact *fact = &recount->history->facts[i];
         int64_t value = 0;
-        if (fact->kind != FACT_EVENT || recount->is_duplicate[i] || fact->event.user != assignment->user ||
+        if (fact->kind != FACT_EVENT || recount->is_duplicate[i] || recount->is_erased[i] || fact->event.user != assignment->user ||
             fact->event.time < assignment->time || !feeds(definition, &fact->event, &value) ||
             (definition->window != 0 && fact->event.time >= assignment->time + definition->window * 3600000000ll)) {
             continue;
@@ -451,7 +474,7 @@ static int amounts_of(const struct recount *recount, int experiment, int variant
     for (int i = 0; i < recount->history->count; i++) {
         const struct fact *fact = &recount->history->facts[i];
         int64_t value = 0;
-        if (fact->kind != FACT_EVENT || recount->is_duplicate[i] || (only_user >= 0 && fact->event.user != only_user) ||
+        if (fact->kind != FACT_EVENT || recount->is_duplicate[i] || recount->is_erased[i] || (only_user >= 0 && fact->event.user != only_user) ||
             !feeds(definition, &fact->event, &value)) {
             continue;
         }
@@ -577,7 +600,7 @@ static struct event_counts recount_events(const struct recount *recount, int exp
     for (int i = 0; i < recount->history->count; i++) {
         const struct fact *fact = &recount->history->facts[i];
         const struct model_assignment *assignment =
-            fact->kind == FACT_EVENT ? assignment_of(recount, experiment, fact->event.user) : NULL;
+            fact->kind == FACT_EVENT && !recount->is_erased[i] ? assignment_of(recount, experiment, fact->event.user) : NULL;
         if (assignment == NULL) {
             continue;
         }
@@ -621,7 +644,7 @@ static struct metric_sums recount_covariate(const struct recount *recount, int e
         for (int i = 0; i < recount->history->count; i++) {
             const struct fact *fact = &recount->history->facts[i];
             int64_t value = 0;
-            if (fact->kind != FACT_EVENT || recount->is_duplicate[i] || fact->event.user != user ||
+            if (fact->kind != FACT_EVENT || recount->is_duplicate[i] || recount->is_erased[i] || fact->event.user != user ||
                 fact->event.time >= assignment->time || !feeds(definition, &fact->event, &value)) {
                 continue;
             }
@@ -798,6 +821,13 @@ static void catalog_check(const struct state *state, const struct facts *history
         const struct model_set_change *change = &fact->change;
         if (fact->kind == FACT_OVERRIDE) {
             shown[fact->override.experiment][fact->override.user] = fact->override.variant;
+        } else if (fact->kind == FACT_ERASURE) {
+            for (int j = 0; j < EXPERIMENTS; j++) {
+                shown[j][fact->user] = -1;
+            }
+            for (int j = 0; j < SETS; j++) {
+                members[j] &= ~(1u << fact->user);
+            }
         } else if (fact->kind == FACT_SET && change->logged == change->parts) {
             const bool is_replaced = change->operation == USER_SET_REPLACE;
             is_there[change->set] = is_replaced || (is_there[change->set] && change->operation != USER_SET_DROP);
@@ -1009,6 +1039,56 @@ Test(state, does_not_depend_on_arrival_order)
         state_check(state, &history, seed);
         state_close(state);
         fold_log_deinit(&log);
+    }
+}
+
+static enum status cells_digest_visit(void *context, enum state_table table, struct bytes key, struct bytes value)
+{
+    uint64_t *digest = context;
+    for (size_t i = 0; table == TABLE_CELLS && i < key.size + value.size; i++) {
+        *digest = (*digest ^ (i < key.size ? key.data[i] : value.data[i - key.size])) * 0x100000001b3ull;
+    }
+    return STATUS_OK;
+}
+
+static uint64_t cells_digest(const struct facts *history)
+{
+    struct fold_log log;
+    history_log(history, &log);
+    struct state *state = fold_state(&log);
+    fold_apply(&log, state, log.next_lsn, 1 + pick(50));
+    uint64_t digest = 0xcbf29ce484222325ull;
+    cr_assert_eq(state_export(state, cells_digest_visit, &digest), STATUS_OK);
+    state_close(state);
+    fold_log_deinit(&log);
+    return digest;
+}
+
+static bool is_of_user_below(const struct fact *fact, int user)
+{
+    return (fact->kind == FACT_EVENT && fact->event.user < user) ||
+           (fact->kind == FACT_ASSIGNMENT && fact->assignment.user < user);
+}
+
+/* To the bit, what cells know of magnitudes included. */
+Test(state, an_erasure_leaves_the_cells_of_a_log_without_the_user)
+{
+    static struct facts history;
+    static struct facts without;
+    for (uint64_t seed = 1; seed <= histories() / 2; seed++) {
+        history_make(&history, seed);
+        const int erased = 1 + (int)pick(USERS / 2);
+        without.count = 0;
+        for (int i = 0; i < history.count; i++) {
+            history.facts[i].event.id = -1; /* an id goes on being taken */
+            if (!is_of_user_below(&history.facts[i], erased)) {
+                without.facts[without.count++] = history.facts[i];
+            }
+        }
+        for (int user = 0; user < erased; user++) {
+            history.facts[history.count++] = (struct fact){.kind = FACT_ERASURE, .user = user};
+        }
+        cr_assert_eq(cells_digest(&history), cells_digest(&without), "seed %llu", (unsigned long long)seed);
     }
 }
 

@@ -72,6 +72,7 @@ static enum status record_check(const struct record *record)
     case RECORD_METRIC:
     case RECORD_TOKEN:
     case RECORD_OVERRIDES:
+    case RECORD_ERASURE:
         status = definition_decode(record, &definition);
         break;
     case RECORD_USER_SET:

@@ -7,11 +7,13 @@
 #include "engine/arena.h"
 #include "engine/layer.h"
 #include "engine/replay.h"
+#include "engine/users.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #define NOW_US 1704067200000000ll /* 2024-01-01 */
+#define HASH_SEED 42
 
 void fold_log_init(struct fold_log *log)
 {
@@ -144,6 +146,40 @@ void fold_log_rerandomize(struct fold_log *log, const struct uuid *id, uint32_t 
     experiment_free(next);
 }
 
+void fold_log_erasure(struct fold_log *log, const char *user)
+{
+    const struct bytes id = bytes_of_text(user);
+    const struct erasure erasure = {
+        .user = user_print_of(id), .user_hash = user_hash_of(id, HASH_SEED), .erased_at_us = NOW_US};
+    uint8_t document[ERASURE_DOCUMENT_MAX];
+    struct pack_writer writer = pack_writer_on(document, sizeof(document));
+    erasure_encode(&erasure, &writer);
+    assert(!writer.overflow);
+    struct definition definition = {.version = 1, .document = bytes_of(document, writer.size)};
+    memcpy(definition.id.bytes, &log->next_lsn, sizeof(log->next_lsn)); /* one receipt a record */
+    log_definition(log, RECORD_ERASURE, &definition);
+}
+
+/* What an erasure makes of the overrides. */
+static struct overrides *overrides_erase(struct overrides *current, const struct definition *definition)
+{
+    struct erasure erasure;
+    enum status status = erasure_decode(definition, &erasure);
+    assert(status == STATUS_OK);
+    for (uint32_t i = 0; current != NULL && i < current->count; i++) {
+        if (user_print_order(user_print_of(current->items[i].user_id), erasure.user) == 0) {
+            const struct definition_context context = {
+                .id = current->experiment_id, .version = current->version + 1, .now_us = NOW_US};
+            struct overrides *next = NULL;
+            status = overrides_change(current, &context, current->items[i].user_id, NULL, &next);
+            assert(status == STATUS_OK);
+            overrides_free(current);
+            return next;
+        }
+    }
+    return current;
+}
+
 void fold_log_override(struct fold_log *log, const struct uuid *id, const char *user, int variant)
 {
     struct record_cursor cursor = {bytes_of(log->data, log->size), 1};
@@ -156,6 +192,8 @@ void fold_log_override(struct fold_log *log, const struct uuid *id, const char *
             overrides_free(current);
             const enum status status = overrides_decode(definition.document, &current);
             assert(status == STATUS_OK);
+        } else if (record.kind == RECORD_ERASURE && definition_decode(&record, &definition) == STATUS_OK) {
+            current = overrides_erase(current, &definition);
         }
     }
     struct experiment *experiment = experiment_newest(log, id);
@@ -259,7 +297,7 @@ static enum status history_scan(void *context, uint64_t end_lsn,
 
 struct state *fold_state(struct fold_log *log)
 {
-    const struct state_options options = {.history = {history_scan, log}, .hash_seed = 42};
+    const struct state_options options = {.history = {history_scan, log}, .hash_seed = HASH_SEED};
     struct state *state = NULL;
     const enum status status = state_open(&options, &state);
     assert(status == STATUS_OK);

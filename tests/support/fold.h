@@ -26,6 +26,8 @@ void fold_log_experiment_in(struct fold_log *log, const char *json, const struct
                             const struct catalog *catalog);
 /* The next version of an experiment's overrides; variant -1: the user's goes. */
 void fold_log_override(struct fold_log *log, const struct uuid *id, const char *user, int variant);
+/* The erasure of a user. */
+void fold_log_erasure(struct fold_log *log, const char *user);
 /* A change of a set of users in `parts` records, of which the first `logged` are there. users: in any order. */
 void fold_log_user_set(struct fold_log *log, const char *name, enum user_set_operation operation, const char *const *users,
                        uint32_t count, uint32_t parts, uint32_t logged);
