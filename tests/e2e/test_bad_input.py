@@ -466,7 +466,9 @@ def test_token_matrix(server):
     before = position(server)
     for method, path, scope in routes():
         body = b"" if method in ("POST", "PUT", "PATCH") else None
-        target = concrete(path) + ("?nothing=1" if path in ("/stream", "/ofrep/v1/stream") else "")  # it would never end
+        target = concrete(path)
+        if path in ("/stream", "/ofrep/v1/stream") or (method, path) == ("DELETE", "/users/{user_id}"):
+            target += "?nothing=1"  # else the one would never end, and the other do what it says
         if scope is None:
             found = 404 if "{file}" in path else 200  # open, but there is no file of this name
             assert server.request(method, target, body, token=None).status == found, path
