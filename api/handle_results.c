@@ -34,6 +34,9 @@ struct results_request {
     struct arena *arena;
     enum status status;
     struct results_data data;
+    struct bytes attribute; /* to break down by; no data: none */
+    bool attribute_is_unknown;
+    struct results_breakdown breakdown;
 };
 
 struct results_parameter {
@@ -207,8 +210,11 @@ static void read_format(struct results_request *request, const char *name, struc
 
 static void read_breakdown(struct results_request *request, const char *name, struct bytes value)
 {
-    (void)value;
-    fault(request, name, "unsupported", "is not supported yet: leave it out");
+    if (handler_text_fault(value, LIMIT_BREAKDOWN_VALUE) != NULL) {
+        fault(request, name, "invalid_value", "must be the name of an attribute that assignments came with");
+        return;
+    }
+    request->attribute = value;
 }
 
 static const struct results_parameter results_parameters[] = {
@@ -326,7 +332,24 @@ static const struct catalog_experiment *definition_of(struct call *call,
     return at;
 }
 
-static void results_reply(struct call *call, const struct results_request *request)
+/* The same question of each part. The series is of all users alone. */
+static enum status breakdown_compute(struct results_request *request, const struct results_question *whole)
+{
+    for (uint32_t i = 0; i < request->breakdown.count; i++) {
+        struct results_part *part = &request->breakdown.parts[i];
+        part->question = *whole;
+        part->question.data = &part->data;
+        part->question.series = false;
+        part->question.breakdown = NULL;
+        part->question.family_factor = request->breakdown.count;
+        if (results_compute(&part->question, request->arena, &part->results) != STATUS_OK) {
+            return STATUS_NO_MEMORY;
+        }
+    }
+    return STATUS_OK;
+}
+
+static void results_reply(struct call *call, struct results_request *request)
 {
     const struct catalog_experiment *definition = definition_of(call, request);
     const struct metric *metrics[LIMIT_EXPERIMENT_METRICS];
@@ -350,10 +373,12 @@ static void results_reply(struct call *call, const struct results_request *reque
         .correction = request->correction,
         .series = request->query.series,
         .cuped_days = request->query.covariate_days,
+        .family_factor = 1.0,
+        .breakdown = request->attribute.data != NULL ? &request->breakdown : NULL,
         .weights_changed = weights_changed(definition, request->data.first_version),
     };
     struct results results;
-    if (results_compute(&question, &call->arena, &results) != STATUS_OK) {
+    if (results_compute(&question, &call->arena, &results) != STATUS_OK || breakdown_compute(request, &question) != STATUS_OK) {
         call_reply_engine_status(call, STATUS_NO_MEMORY);
         return;
     }
@@ -370,7 +395,7 @@ static void results_reply(struct call *call, const struct results_request *reque
 
 static void results_done(struct call *call)
 {
-    const struct results_request *request = call->handler_data;
+    struct results_request *request = call->handler_data;
     const struct results_data *data = &request->data;
     uint64_t cells = (uint64_t)data->variant_count * data->day_count * request->metric_count;
     if (request->status == STATUS_TOO_LARGE) {
@@ -378,6 +403,10 @@ static void results_done(struct call *call)
                            LIMIT_QUANTILE_VALUES);
     } else if (request->status != STATUS_OK) {
         call_reply_engine_status(call, request->status);
+    } else if (request->attribute_is_unknown) {
+        fault(request, "breakdown", "unknown_attribute",
+              "no assignment came with this attribute, or it came behind the first of the store that results are broken down by");
+        (void)reply_faults(call, &request->errors);
     } else if (request->query.series && cells > RESULTS_SERIES_MAX) {
         call_reply_problem(call, 422, "result_too_large",
                            "The time series would have more than %u cells: ask for fewer days or "
@@ -388,11 +417,39 @@ static void results_done(struct call *call)
     }
 }
 
+static void read_breakdown_parts(const struct state *state, struct results_request *request)
+{
+    struct breakdown_part *parts = NULL;
+    struct results_breakdown *breakdown = &request->breakdown;
+    breakdown->attribute = request->attribute;
+    request->status = state_breakdown(state, request->query.experiment_index, request->attribute, request->arena, &parts, &breakdown->count);
+    if (request->status == STATUS_NOT_FOUND) {
+        request->attribute_is_unknown = true;
+        request->status = STATUS_OK;
+        return;
+    }
+    if (request->status == STATUS_OK) {
+        breakdown->parts = arena_take_zeroed(request->arena, (breakdown->count + 1ull) * sizeof(*breakdown->parts));
+        request->status = breakdown->parts != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+    }
+    for (uint32_t i = 0; i < breakdown->count && request->status == STATUS_OK; i++) {
+        struct results_query query = request->query;
+        query.series = false;
+        query.members = parts[i].members;
+        query.member_count = parts[i].member_count;
+        breakdown->parts[i].part = &parts[i];
+        request->status = state_results(state, &query, request->arena, &breakdown->parts[i].data);
+    }
+}
+
 /* Runs on the apply thread. */
 static void read_results(const struct state *state, void *context)
 {
     struct results_request *request = context;
     request->status = state_results(state, &request->query, request->arena, &request->data);
+    if (request->status == STATUS_OK && request->attribute.data != NULL) {
+        read_breakdown_parts(state, request);
+    }
 }
 
 void handle_results_get(struct call *call)

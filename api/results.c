@@ -272,6 +272,13 @@ static void judge_guardrails(struct results *results)
     }
 }
 
+/* Of a question that is asked of several parts of the users, the family is all of them: each part gets its share of the error. */
+static double family_p(const struct results_question *question, double adjusted)
+{
+    const double p = question->correction == STATS_CORRECTION_NONE ? adjusted : adjusted * question->family_factor;
+    return p > 1.0 ? 1.0 : p; /* NaN stays */
+}
+
 /* The family: every treatment in every metric asked for. */
 static enum status adjust(struct results *results)
 {
@@ -292,11 +299,11 @@ static enum status adjust(struct results *results)
     }
     stats_adjust(question->correction, fixed, cells, scratch, adjusted);
     for (size_t i = 0; i < cells; i++) {
-        results->cells[i].p_adjusted = adjusted[i];
+        results->cells[i].p_adjusted = family_p(question, adjusted[i]);
     }
     stats_adjust(question->correction, sequential, cells, scratch, adjusted);
     for (size_t i = 0; i < cells; i++) {
-        results->cells[i].sequential_p_adjusted = adjusted[i];
+        results->cells[i].sequential_p_adjusted = family_p(question, adjusted[i]);
     }
     return STATUS_OK;
 }

@@ -26,6 +26,8 @@ const char *results_test_name(enum results_test test);
 /* Cells of a time series in one answer: variants x days x metrics. */
 #define RESULTS_SERIES_MAX 100000u
 
+struct results_breakdown;
+
 struct results_question {
     const struct experiment *experiment; /* of the version in `data` or later */
     const struct metric *const *metrics; /* in the order of data's */
@@ -39,6 +41,8 @@ struct results_question {
     enum stats_correction correction;
     bool series;
     uint32_t cuped_days; /* not 0: comparisons are adjusted by so many days before each user's assignment */
+    double family_factor; /* how often the question is asked, of one part of the users each: corrections count it; else 1 */
+    const struct results_breakdown *breakdown; /* written with the results; NULL: none */
     bool weights_changed; /* since users were first assigned: the sample ratio cannot be judged */
 };
 
@@ -96,6 +100,20 @@ struct results {
     const char **warnings;
     uint32_t warning_count;
     uint32_t warning_capacity;
+};
+
+/* The results by the value of an attribute of assignments. */
+struct results_part {
+    const struct breakdown_part *part;
+    struct results_data data;
+    struct results_question question; /* about `data` */
+    struct results results;
+};
+
+struct results_breakdown {
+    struct bytes attribute;
+    struct results_part *parts;
+    uint32_t count;
 };
 
 /* STATUS_NO_MEMORY, or STATUS_OK. The question must live as long as the results. */

@@ -11,7 +11,8 @@ static const char *const columns[] = {
     "experiment", "variant", "is_control", "metric", "date", "users", "sample_size", "count", "sum", "value", "std_error",
     "confidence_lower", "confidence_upper", "difference", "difference_lower", "difference_upper", "lift", "lift_lower",
     "lift_upper", "p_value", "p_value_adjusted", "sequential_p_value", "sequential_lower", "sequential_upper",
-    "chance_to_win", "expected_loss", "cumulative_count", "cumulative_value", "cumulative_lower", "cumulative_upper"};
+    "chance_to_win", "expected_loss", "cumulative_count", "cumulative_value", "cumulative_lower", "cumulative_upper",
+    "attribute", "attribute_value"};
 
 #define COMPARISON_COLUMNS 13u
 #define CUMULATIVE_COLUMNS 4u
@@ -53,7 +54,21 @@ static void write_comparison(struct csv_writer *writer, const struct results_cel
     csv_double(writer, comparison->expected_loss);
 }
 
-static void write_total(struct csv_writer *writer, const struct results *results, uint32_t variant, uint32_t metric)
+/* The last columns; breakdown: NULL in rows about all users. */
+static void row_end(struct csv_writer *writer, const struct results_breakdown *breakdown, const struct breakdown_part *part)
+{
+    static const char *const unnamed[] = {[BREAKDOWN_OTHER] = "(other)", [BREAKDOWN_NONE] = "(not given)"};
+    if (breakdown == NULL) {
+        csv_empties(writer, 2);
+    } else {
+        csv_text(writer, breakdown->attribute);
+        csv_text(writer, part->kind == BREAKDOWN_VALUE ? part->value : bytes_of_text(unnamed[part->kind]));
+    }
+    csv_end_row(writer);
+}
+
+static void write_total(struct csv_writer *writer, const struct results *results, uint32_t variant, uint32_t metric,
+                        const struct results_breakdown *breakdown, const struct breakdown_part *part)
 {
     const struct results_cell *cell = results_cell(results, variant, metric);
     row_begin(writer, results, variant, metric);
@@ -75,7 +90,7 @@ static void write_total(struct csv_writer *writer, const struct results *results
         csv_empties(writer, COMPARISON_COLUMNS);
     }
     csv_empties(writer, CUMULATIVE_COLUMNS);
-    csv_end_row(writer);
+    row_end(writer, breakdown, part);
 }
 
 static void write_day(struct csv_writer *writer, const struct results *results, uint32_t variant, uint32_t metric,
@@ -96,7 +111,16 @@ static void write_day(struct csv_writer *writer, const struct results *results, 
     csv_uint(writer, values.cumulative_count);
     csv_double(writer, values.cumulative.value);
     csv_interval(writer, &values.cumulative.interval);
-    csv_end_row(writer);
+    row_end(writer, NULL, NULL);
+}
+
+static void write_part(struct csv_writer *writer, const struct results_breakdown *breakdown, const struct results_part *part)
+{
+    for (uint32_t i = 0; i < part->data.variant_count; i++) {
+        for (uint32_t j = 0; j < part->question.metric_count; j++) {
+            write_total(writer, &part->results, i, j, breakdown, part->part);
+        }
+    }
 }
 
 void results_write_csv(const struct results *results, struct csv_writer *writer)
@@ -105,10 +129,13 @@ void results_write_csv(const struct results *results, struct csv_writer *writer)
     csv_names(writer, columns, COUNT_OF(columns));
     for (uint32_t i = 0; i < question->data->variant_count; i++) {
         for (uint32_t j = 0; j < question->metric_count; j++) {
-            write_total(writer, results, i, j);
+            write_total(writer, results, i, j, NULL, NULL);
             for (uint32_t day = 0; question->series && day < question->data->day_count; day++) {
                 write_day(writer, results, i, j, &question->data->variants[i].days[day]);
             }
         }
+    }
+    for (uint32_t i = 0; question->breakdown != NULL && i < question->breakdown->count; i++) {
+        write_part(writer, question->breakdown, &question->breakdown->parts[i]);
     }
 }

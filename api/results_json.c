@@ -386,6 +386,63 @@ static void write_verdict(struct json_writer *writer, const struct results *resu
     json_end_object(writer);
 }
 
+static void write_warnings(struct json_writer *writer, const struct results *results)
+{
+    json_key(writer, "warnings");
+    json_begin_array(writer);
+    for (uint32_t i = 0; i < results->warning_count; i++) {
+        json_text(writer, results->warnings[i]);
+    }
+    json_end_array(writer);
+}
+
+static void write_part(struct json_writer *writer, const struct results_part *part)
+{
+    static const char *const kinds[] = {
+        [BREAKDOWN_VALUE] = "value", [BREAKDOWN_OTHER] = "other", [BREAKDOWN_NONE] = "not_given"};
+    const struct results *results = &part->results;
+    json_begin_object(writer);
+    json_key(writer, "value");
+    if (part->part->kind == BREAKDOWN_VALUE) {
+        json_text_bytes(writer, part->part->value);
+    } else {
+        json_null(writer);
+    }
+    json_key(writer, "kind");
+    json_text(writer, kinds[part->part->kind]);
+    json_key(writer, "summary");
+    write_summary(writer, results);
+    json_key(writer, "variants");
+    json_begin_array(writer);
+    for (uint32_t i = 0; i < part->data.variant_count; i++) {
+        write_variant(writer, results, i);
+    }
+    json_end_array(writer);
+    json_key(writer, "statistical_significance");
+    write_verdict(writer, results);
+    write_warnings(writer, results);
+    json_end_object(writer);
+}
+
+static void write_breakdown(struct json_writer *writer, const struct results_breakdown *breakdown)
+{
+    json_key(writer, "breakdown");
+    if (breakdown == NULL) {
+        json_null(writer);
+        return;
+    }
+    json_begin_object(writer);
+    json_key(writer, "attribute");
+    json_text_bytes(writer, breakdown->attribute);
+    json_key(writer, "values");
+    json_begin_array(writer);
+    for (uint32_t i = 0; i < breakdown->count; i++) {
+        write_part(writer, &breakdown->parts[i]);
+    }
+    json_end_array(writer);
+    json_end_object(writer);
+}
+
 void results_write(const struct results *results, struct json_writer *writer)
 {
     const struct results_question *question = results->question;
@@ -414,11 +471,7 @@ void results_write(const struct results *results, struct json_writer *writer)
     json_key(writer, "statistical_significance");
     write_verdict(writer, results);
     write_cuped(writer, results);
-    json_key(writer, "warnings");
-    json_begin_array(writer);
-    for (uint32_t i = 0; i < results->warning_count; i++) {
-        json_text(writer, results->warnings[i]);
-    }
-    json_end_array(writer);
+    write_breakdown(writer, question->breakdown);
+    write_warnings(writer, results);
     json_end_object(writer);
 }

@@ -36,6 +36,10 @@
 #define LIMIT_RAMP_STEPS          50u
 #define LIMIT_OVERRIDES           200u                /* of one experiment */
 #define LIMIT_CUPED_DAYS          90u
+#define LIMIT_BREAKDOWN_ATTRIBUTES 32u                /* of assignments, that results may be broken down by */
+#define LIMIT_BREAKDOWN_VALUES    254u                /* of one of them, told apart */
+#define LIMIT_BREAKDOWN_VALUE     100u                /* bytes of its name, and of a value */
+#define LIMIT_BREAKDOWN_SHOWN     20u                 /* values in one answer; the rest are together */
 #define LIMIT_RETENTION_DAYS      365u
 #define LIMIT_WINDOW_HOURS        8760u
 #define LIMIT_KEPT_EVENTS         (1u << 22) /* of a user for a metric that keeps them one by one */

@@ -48,6 +48,9 @@ enum status state_open(const struct state_options *options, struct state **out_s
         status = rollup_init(&state->rollup);
     }
     if (status == STATUS_OK) {
+        status = attributes_init(&state->attributes);
+    }
+    if (status == STATUS_OK) {
         status = index_table_init(&state->type_table, false);
     }
     if (status == STATUS_OK) {
@@ -68,6 +71,7 @@ void state_close(struct state *state)
     event_ids_deinit(&state->event_ids);
     pool_deinit(&state->duplicates);
     rollup_deinit(&state->rollup);
+    attributes_deinit(&state->attributes);
     index_table_deinit(&state->type_table);
     for (uint32_t i = 0; i < state->type_count; i++) {
         free((void *)(uintptr_t)state->types[i].name.data);
@@ -407,13 +411,19 @@ static enum status apply_assignment(struct state *state, const struct record *re
         *outcome = OUTCOME_SUPERSEDED;
         return STATUS_OK;
     }
+    uint32_t profile = 0;
+    status = attributes_take(&state->attributes, assignment.attributes, &profile);
+    if (status != STATUS_OK) {
+        return status;
+    }
     const struct enrolment enrolment = {.experiment = experiment,
                                         .version = assignment.experiment_version,
                                         .variant = (uint16_t)assignment.variant,
                                         .forced = assignment.forced,
                                         .assigned_at_us = assignment.assigned_at_us,
                                         .lsn = record->lsn,
-                                        .user = user_number};
+                                        .user = user_number,
+                                        .profile = profile};
     uint32_t number = 0;
     status = enrolment_add(&state->users, &enrolment, &number);
     if (status == STATUS_OK) {
@@ -772,5 +782,6 @@ void state_totals(const struct state *state, struct state_totals *out_totals)
 uint64_t state_memory(const struct state *state)
 {
     return users_memory(&state->users) + event_ids_memory(&state->event_ids) + pool_memory(&state->duplicates) +
-           rollup_memory(&state->rollup) + state_sets_memory(state);
+           rollup_memory(&state->rollup) + attributes_memory(&state->attributes) +
+           state_sets_memory(state);
 }

@@ -131,6 +131,8 @@ struct results_query {
     int32_t start_day; /* inclusive; INT32_MIN: from the first */
     int32_t end_day;   /* inclusive; INT32_MAX: to the last */
     int32_t today;     /* a retention's days are over once they are before it */
+    const uint32_t *members; /* not NULL: of these members alone, see state_breakdown(); without a series */
+    uint32_t member_count;
     bool series;       /* per day as well */
     uint32_t covariate_days; /* not 0: the range's sums also get the users' values of so many days before their assignment, as
                                 the second value; of a proportion 0 or one unit a user. Of means and proportions only */
@@ -173,6 +175,23 @@ struct results_data {
 MUST_USE enum status state_results(const struct state *state, const struct results_query *query, struct arena *arena,
                                    struct results_data *out_data);
 
+/* The members with one value of an attribute, as it was when they were assigned. */
+struct breakdown_part {
+    struct bytes value; /* valid as long as the arena */
+    enum {
+        BREAKDOWN_VALUE,
+        BREAKDOWN_OTHER, /* several, with few users each, or ones that are not told apart */
+        BREAKDOWN_NONE,  /* the attribute was not given */
+    } kind;
+    uint32_t *members;
+    uint32_t member_count;
+};
+
+/* Members of the newest generation by value, those with the most users first; at most LIMIT_BREAKDOWN_SHOWN values, then the others,
+ * then those without, both only where there are any. STATUS_NOT_FOUND: no assignment of the store has this attribute. */
+MUST_USE enum status state_breakdown(const struct state *state, uint32_t experiment_index, struct bytes attribute, struct arena *arena,
+                                     struct breakdown_part **out_parts, uint32_t *out_count);
+
 /* Totals over all records. events = counted + duplicate + not_enrolled + before_assignment + filtered, where an event of
  * a user in several experiments is counted if it counts in any, else filtered if it is after any assignment. */
 struct state_totals {
@@ -195,9 +214,10 @@ enum state_table {
     TABLE_EVENT_IDS = 4,
     TABLE_DUPLICATES = 5,
     TABLE_USER_SETS = 6,
+    TABLE_ATTRIBUTES = 7,
 };
 
-#define STATE_TABLE_END 7
+#define STATE_TABLE_END 8
 
 const char *state_table_name(enum state_table table);
 

@@ -155,6 +155,7 @@ static enum status enrolments_withdraw(struct state *state, const struct user *u
             experiment->counted -= enrolment->counted;
         }
         status = rollup_withdraw(&state->rollup, &state->users, enrolment);
+        attributes_drop(&state->attributes, enrolment->profile);
         state->totals.assignments--;
         at = enrolment->next;
     }

@@ -1,5 +1,5 @@
 /* state_internal.h: what the parts of the state share: state.c (apply), state_past.c (late facts), state_rows.c (the
- * durable form), state_sets.c (sets of users), state_results.c,
+ * durable form), state_load.c (back from it), state_erase.c (erasures), state_sets.c (sets of users), state_results.c,
  * state_members.c and state_quantile.c (answers). Nobody else includes it.
  */
 #ifndef ASSAY_ENGINE_STATE_INTERNAL_H
@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "engine/attributes.h"
 #include "engine/event_ids.h"
 #include "engine/pool.h"
 #include "engine/rollup.h"
@@ -56,6 +57,7 @@ struct state {
     struct event_ids event_ids;
     struct pool duplicates; /* uint64_t: lsns of duplicate events, ascending */
     struct rollup rollup;
+    struct attributes attributes;
     struct seen_type *types; /* the first LIMIT_EVENT_TYPES */
     uint32_t type_count;
     struct index_table type_table;
@@ -115,6 +117,16 @@ MUST_USE enum status state_sets_import(struct state *state, struct bytes key, st
 MUST_USE enum status state_sets_import_end(struct state *state);
 uint64_t state_sets_memory(const struct state *state);
 void state_sets_deinit(struct state *state);
+/* The big-endian number of so many bytes within a row's key. */
+static inline uint64_t row_key_number(struct bytes key, size_t at, size_t size)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < size; i++) {
+        value = value << 8 | key.data[at + i];
+    }
+    return value;
+}
+#define EVENT_ID_ROW_SIZE 20u /* of one event id in its row */
 /* Visits a row. */
 MUST_USE enum status row_emit_bytes(struct row_writer *rows, enum state_table table, struct bytes key, struct bytes value);
 /* Visits one user's row. */
@@ -143,19 +155,6 @@ struct duplicate_cursor {
 bool duplicate_cursor_is(struct duplicate_cursor *cursor, uint64_t lsn); /* lsns must ascend from call to call */
 /* Adds one event to the rollups of the metrics that it feeds. *out_matches: it feeds any. */
 MUST_USE enum status state_feed_metrics(struct state *state, const struct event *event, uint32_t user, bool *out_matches);
-/* Can the cells not answer the metric's part of a query? Then its members are gone through. */
-bool state_needs_members(const struct results_query *query, const struct metric *definition);
-/* Visits each day on which a member of the experiment has an event of a metric without cells. */
-typedef void member_day_visit(void *context, int32_t day);
-void state_visit_member_days(const struct state *state, uint32_t experiment, uint32_t metric, member_day_visit *visit, void *context);
-/* The place-th member. What lies behind the next ones is fetched ahead: a walk would else wait for each of them in turn. */
-const struct enrolment *state_member(const struct state *state, const struct rollup_experiment *experiment, uint32_t place);
-/* The sums of a metric of the query (its place there) by its members. STATUS_NO_MEMORY. */
-MUST_USE enum status state_results_members(const struct state *state, const struct results_query *query, uint32_t metric,
-                                           struct results_data *data);
-/* The same of a quantile; or STATUS_TOO_LARGE. */
-MUST_USE enum status state_results_quantile(const struct state *state, const struct results_query *query, uint32_t metric,
-                                            struct results_data *data);
 /* Reads the history of a metric that was defined or changed by `record` at lsn. before, after: the catalogs. */
 MUST_USE enum status state_redo_metric(struct state *state, const struct catalog *before, const struct catalog *after,
                                        uint32_t metric, uint64_t end_lsn);

@@ -10,7 +10,7 @@
  */
 #include <stdlib.h>
 
-#include "engine/state_internal.h"
+#include "engine/state_walk.h"
 #include "engine/timestamp.h"
 
 /* A metric whose totals are taken: the query's own, or one of the two of a ratio. */
@@ -47,17 +47,17 @@ bool state_needs_members(const struct results_query *query, const struct metric 
 {
     const bool has_covariate = query->covariate_days != 0 &&
                                (definition->type == METRIC_MEAN || definition->type == METRIC_PROPORTION);
-    return definition->has_cap || definition->type == METRIC_RATIO || definition->type == METRIC_RETENTION ||
+    return query->members != NULL || definition->has_cap || definition->type == METRIC_RATIO || definition->type == METRIC_RETENTION ||
            metric_keeps_events(definition) || has_covariate;
 }
 
 /* Three links of a chain of misses, each so far ahead that the one before it has arrived. */
 #define AHEAD 8u
 
-const struct enrolment *state_member(const struct state *state, const struct rollup_experiment *experiment, uint32_t place)
+const struct enrolment *state_member(const struct state *state, struct member_list list, uint32_t place)
 {
-    const uint32_t *members = experiment->members;
-    if (place + 3 * AHEAD < experiment->member_count) {
+    const uint32_t *members = list.numbers;
+    if (place + 3 * AHEAD < list.count) {
         __builtin_prefetch(enrolment_at(&state->users, members[place + 3 * AHEAD]));
         __builtin_prefetch(user_at(&state->users, enrolment_at(&state->users, members[place + 2 * AHEAD])->user));
         const struct user *user = user_at(&state->users, enrolment_at(&state->users, members[place + AHEAD])->user);
@@ -283,13 +283,13 @@ static int total_compare(const void *a, const void *b)
 /* The least total that at least so many of all are not above; 0 where that is less, for users without events have 0. */
 static void percentile_cap(struct walk *walk)
 {
-    const struct rollup_experiment *entry = state_experiment(walk->state, walk->query->experiment_index);
+    const struct member_list members = query_members(walk->state, walk->query);
     struct part *part = &walk->parts[0];
-    int64_t *totals = malloc((entry->member_count + 1ull) * sizeof(*totals));
+    int64_t *totals = malloc((members.count + 1ull) * sizeof(*totals));
     uint64_t count = 0;
     walk->failed = totals == NULL;
-    for (uint32_t i = 0; i < entry->member_count && !walk->failed; i++) {
-        const struct enrolment *enrolment = state_member(walk->state, entry, i);
+    for (uint32_t i = 0; i < members.count && !walk->failed; i++) {
+        const struct enrolment *enrolment = state_member(walk->state, members, i);
         if (day_of(enrolment->assigned_at_us) > walk->query->end_day) {
             continue;
         }
@@ -345,13 +345,13 @@ static void days_pass(void *context, const struct counted_day *day)
     days->visit(days->context, day->day);
 }
 
-void state_visit_member_days(const struct state *state, uint32_t experiment, uint32_t metric, member_day_visit *visit, void *context)
+void state_visit_member_days(const struct state *state, struct member_list members, uint32_t metric, member_day_visit *visit,
+                             void *context)
 {
-    const struct rollup_experiment *entry = state_experiment(state, experiment);
     const struct metric *definition = state->catalog->metrics[metric]->current;
     struct visit_days days = {visit, context};
-    for (uint32_t i = 0; i < entry->member_count; i++) {
-        rollup_visit_days(&state->rollup, &state->users, state_member(state, entry, i), metric, definition, days_pass, &days);
+    for (uint32_t i = 0; i < members.count; i++) {
+        rollup_visit_days(&state->rollup, &state->users, state_member(state, members, i), metric, definition, days_pass, &days);
     }
 }
 
@@ -403,7 +403,7 @@ enum status state_results_members(const struct state *state, const struct result
                                   struct results_data *data)
 {
     struct walk walk = walk_make(state, query, metric, data);
-    const struct rollup_experiment *entry = state_experiment(state, query->experiment_index);
+    const struct member_list members = query_members(state, query);
     walk.series_days = query->series ? data->day_count : 0;
     walk.magnitudes = calloc(data->variant_count + 1ull, sizeof(*walk.magnitudes));
     walk.failed = walk.magnitudes == NULL;
@@ -416,8 +416,8 @@ enum status state_results_members(const struct state *state, const struct result
     for (uint32_t i = 0; i < data->variant_count; i++) {
         variant_begin(&walk, &data->variants[i]);
     }
-    for (uint32_t i = 0; i < entry->member_count && !walk.failed; i++) {
-        const struct enrolment *enrolment = state_member(state, entry, i);
+    for (uint32_t i = 0; i < members.count && !walk.failed; i++) {
+        const struct enrolment *enrolment = state_member(state, members, i);
         member_read(&walk, enrolment);
         if (walk.failed) {
             break;

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "engine/state_internal.h"
+#include "engine/state_walk.h"
 #include "engine/stats.h"
 #include "engine/timestamp.h"
 
@@ -81,10 +81,10 @@ static bool is_incomplete(const struct quantile_walk *walk, const struct enrolme
 
 static enum status variant_gather(const struct quantile_walk *walk, uint32_t variant, struct metric_sums *sums, struct samples *samples)
 {
-    const struct rollup_experiment *entry = state_experiment(walk->state, walk->query->experiment_index);
+    const struct member_list members = query_members(walk->state, walk->query);
     enum status status = STATUS_OK;
-    for (uint32_t i = 0; i < entry->member_count && status == STATUS_OK; i++) {
-        const struct enrolment *enrolment = state_member(walk->state, entry, i);
+    for (uint32_t i = 0; i < members.count && status == STATUS_OK; i++) {
+        const struct enrolment *enrolment = state_member(walk->state, members, i);
         if (enrolment->variant != variant) {
             continue;
         }
@@ -141,9 +141,9 @@ static void series_fill(const struct quantile_walk *walk, const struct samples *
 /* Each user's events up to the quantile, and all of them. */
 static void shares_fill(const struct quantile_walk *walk, uint32_t variant, struct metric_sums *sums)
 {
-    const struct rollup_experiment *entry = state_experiment(walk->state, walk->query->experiment_index);
-    for (uint32_t i = 0; i < entry->member_count; i++) {
-        const struct enrolment *enrolment = state_member(walk->state, entry, i);
+    const struct member_list members = query_members(walk->state, walk->query);
+    for (uint32_t i = 0; i < members.count; i++) {
+        const struct enrolment *enrolment = state_member(walk->state, members, i);
         if (enrolment->variant != variant) {
             continue;
         }

@@ -1,5 +1,6 @@
 /* state_results.c: the sums of one experiment for a range of days, copied out of the rollups. */
-#include "engine/state_internal.h"
+#include "engine/state_walk.h"
+#include "engine/timestamp.h"
 
 /* The days that have anything to show: of users or of events, within the range asked for. */
 struct day_range {
@@ -53,7 +54,7 @@ static void range_include_metric(struct day_range *range, const struct state *st
 {
     struct range_visit visit = {range, query};
     if (!has_cells(state->catalog->metrics[metric]->current)) {
-        state_visit_member_days(state, query->experiment_index, metric, range_visit_day, &visit);
+        state_visit_member_days(state, query_members(state, query), metric, range_visit_day, &visit);
         return;
     }
     for (uint32_t i = 0; i < variants; i++) {
@@ -108,6 +109,16 @@ static uint64_t users_until(const struct arm *arm, int64_t day)
     return users;
 }
 
+static uint64_t members_until(const struct state *state, const struct results_query *query, uint32_t variant)
+{
+    uint64_t users = 0;
+    for (uint32_t i = 0; i < query->member_count; i++) {
+        const struct enrolment *enrolment = enrolment_at(&state->users, query->members[i]);
+        users += enrolment->variant == variant && day_of(enrolment->assigned_at_us) <= query->end_day ? 1 : 0;
+    }
+    return users;
+}
+
 /* Days with their users, and room for the sums: the metrics' arrays of one day lie side by side. */
 static enum status days_make(const struct arm *arm, struct day_range range, uint32_t day_count, uint32_t metric_count,
                              struct arena *arena, struct variant_sums *variant)
@@ -153,8 +164,9 @@ static enum status variant_fill(const struct state *state, const struct results_
 {
     struct variant_sums *variant = &data->variants[number];
     const struct arm *arm = rollup_arm(&state->rollup, query->experiment_index, number);
+    assert(query->members == NULL || !query->series);
     const uint32_t day_count = query->series ? data->day_count : 0;
-    variant->users = users_until(arm, query->end_day);
+    variant->users = query->members != NULL ? members_until(state, query, number) : users_until(arm, query->end_day);
     variant->metrics = arena_take_zeroed(arena, (query->metric_count + 1ull) * sizeof(*variant->metrics));
     if (variant->metrics == NULL) {
         return STATUS_NO_MEMORY;
@@ -177,6 +189,23 @@ static enum status variant_fill(const struct state *state, const struct results_
     return status;
 }
 
+/* The counts of events, of some of the members. */
+static void data_count_events(const struct state *state, const struct results_query *query, struct results_data *data)
+{
+    data->events_counted = 0;
+    data->events_before_assignment = 0;
+    data->events_duplicate = 0;
+    data->events_filtered = 0;
+    for (uint32_t i = 0; i < query->member_count; i++) {
+        const struct enrolment *enrolment = enrolment_at(&state->users, query->members[i]);
+        const struct user *user = user_at(&state->users, enrolment->user);
+        data->events_counted += enrolment->counted;
+        data->events_before_assignment += enrolment->before;
+        data->events_duplicate += user->duplicates;
+        data->events_filtered += user->events - enrolment->counted - enrolment->before;
+    }
+}
+
 enum status state_results(const struct state *state, const struct results_query *query, struct arena *arena,
                           struct results_data *out_data)
 {
@@ -197,6 +226,9 @@ enum status state_results(const struct state *state, const struct results_query 
                                 .events_before_assignment = entry->before,
                                 .events_filtered = entry->events - entry->before - entry->counted,
                                 .events_duplicate = entry->duplicates};
+    if (query->members != NULL) {
+        data_count_events(state, query, &data);
+    }
     data.variants = arena_take_zeroed(arena, data.variant_count * sizeof(*data.variants));
     data.caps = arena_take(arena, (query->metric_count + 1ull) * sizeof(*data.caps));
     enum status status = data.variants != NULL && data.caps != NULL ? STATUS_OK : STATUS_NO_MEMORY;

@@ -4,7 +4,7 @@
  * enrolment is one assignment: immutable once published, but for the writer's own counters.
  *
  * Cost         a lookup is two cache misses (slot, user), three where the id is longer than USER_ID_INSIDE. 64 bytes a
- *              user, 48 an enrolment, plus the ids that are longer.
+ *              user, 56 an enrolment, plus the ids that are longer.
  * Threads      One writer. user_find() and enrolment_find() are lock-free for any thread; of an enrolment they may read
  *              the fields above the line.
  */
@@ -49,6 +49,7 @@ struct enrolment {
     uint32_t before;  /* the user's events with a timestamp before assigned_at_us */
     uint32_t counted; /* the user's events from then on that feed a metric */
     uint32_t boundary; /* list of struct boundary in rollup.c, number + 1; 0: none */
+    uint32_t profile;  /* the attributes it came with, see attributes.h */
 };
 
 struct users {

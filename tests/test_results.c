@@ -82,6 +82,7 @@ static void world_init(struct world *world)
         .events_filtered = 3,
     };
     world->question = (struct results_question){
+        .family_factor = 1.0,
         .experiment = &world->experiment,
         .metrics = world->metric_list,
         .metric_count = KINDS,

@@ -20,6 +20,7 @@
 #define VARIANTS    3
 #define METRICS     5
 #define SETS        2
+#define COLORS      3
 #define RATIO METRICS /* the number of the ratio of m1 and m2 */
 #define MAX_FACTS   400
 #define DAYS        9
@@ -55,6 +56,7 @@ struct model_assignment {
     int experiment;
     int variant;
     int64_t time;
+    int color; /* attribute; -1: none */
     bool outdated; /* decided just before the experiment was rerandomized, written after */
 };
 
@@ -166,7 +168,7 @@ static void history_make(struct facts *history, uint64_t seed)
         } else if (roll < 25) {
             fact->kind = FACT_ASSIGNMENT;
             fact->assignment = (struct model_assignment){(int)pick(USERS), (int)pick(EXPERIMENTS), (int)pick(VARIANTS),
-                                                         pick_time(), pick(8) == 0};
+                                                         pick_time(), (int)pick(COLORS + 1) - 1, pick(8) == 0};
         } else {
             fact->kind = FACT_EVENT;
             fact->event = (struct model_event){.user = (int)pick(USERS),
@@ -241,7 +243,19 @@ static void log_assignment(struct fold_log *log, const struct model_assignment *
 {
     char user[32];
     snprintf(user, sizeof(user), "user-%d", model->user);
+    uint8_t attributes[64];
+    char color[16];
+    snprintf(color, sizeof(color), "color-%d", model->color);
+    struct pack_writer writer = pack_writer_on(attributes, sizeof(attributes));
+    pack_map(&writer, model->color >= 0 ? 2 : 1);
+    pack_text_z(&writer, "number");
+    pack_int(&writer, model->user % 3);
+    if (model->color >= 0) {
+        pack_text_z(&writer, "color");
+        pack_text_z(&writer, color);
+    }
     const struct assignment assignment = {.experiment_id = experiment_id(model->experiment),
+                                          .attributes = bytes_of(writer.data, writer.size),
                                           .user_id = bytes_of_text(user),
                                           .variant = (uint32_t)model->variant,
                                           .experiment_version = version > 1 && model->outdated ? version - 1 : version,
@@ -337,7 +351,8 @@ struct recount {
     bool is_duplicate[MAX_FACTS];
     bool is_erased[MAX_FACTS];     /* its user was, later */
     bool is_superseded[MAX_FACTS]; /* or history, since its experiment was rerandomized, or erased */
-    int128 caps[METRICS]; /* of the question at hand */
+    int only_color; /* of the question at hand: of users assigned with it; -2: of all. So the next two */
+    int128 caps[METRICS];
     int64_t today;
 };
 
@@ -361,6 +376,7 @@ static void recount_make(const struct facts *history, struct recount *recount)
     bool is_rerandomized[EXPERIMENTS] = {false};
     memset(recount, 0, sizeof(*recount));
     recount->history = history;
+    recount->only_color = -2;
     for (int i = 0; i < history->count; i++) {
         const struct fact *fact = &history->facts[i];
         if (fact->kind == FACT_METRIC) {
@@ -392,7 +408,7 @@ static const struct model_assignment *assignment_of(const struct recount *recoun
     for (int i = 0; i < recount->history->count; i++) {
         const struct fact *fact = &recount->history->facts[i];
         if (fact->kind == FACT_ASSIGNMENT && !recount->is_superseded[i] && fact->assignment.experiment == experiment &&
-            fact->assignment.user == user) {
+            fact->assignment.user == user && (recount->only_color == -2 || fact->assignment.color == recount->only_color)) {
             return &fact->assignment;
         }
     }
@@ -809,6 +825,76 @@ static void experiment_check(const struct state *state, struct recount *recount,
     arena_deinit(&arena);
 }
 
+/* The same of the users of one color, each color by itself. */
+static void breakdown_check(const struct state *state, struct recount *recount, int experiment, uint64_t seed)
+{
+    struct arena arena;
+    struct breakdown_part *parts = NULL;
+    uint32_t part_count = 0;
+    uint32_t metrics[METRICS];
+    int numbers[METRICS];
+    uint32_t count = 0;
+    arena_init(&arena, 64 * 1024);
+    const struct catalog *catalog = state_catalog(state);
+    for (int i = 0; i < METRICS; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "m%d", i);
+        const uint32_t at = catalog_find_metric(catalog, bytes_of_text(name));
+        if (at != CATALOG_NONE && recount->metrics[i].kind != 6) {
+            numbers[count] = i;
+            metrics[count++] = at;
+        }
+    }
+    catalog_unref(catalog);
+    const enum status status =
+        state_breakdown(state, (uint32_t)experiment, bytes_of_text("color"), &arena, &parts, &part_count);
+    uint64_t users = 0;
+    for (uint32_t i = 0; status == STATUS_OK && i < part_count; i++) {
+        const struct breakdown_part *part = &parts[i];
+        cr_assert(part->kind != BREAKDOWN_OTHER && (i == 0 || part->kind == BREAKDOWN_NONE || part->member_count <= parts[i - 1].member_count));
+        recount->only_color = part->kind == BREAKDOWN_NONE ? -1 : part->value.data[6] - '0';
+        const struct results_query query = {.experiment_index = (uint32_t)experiment,
+                                            .metrics = metrics,
+                                            .metric_count = count,
+                                            .members = part->members,
+                                            .member_count = part->member_count,
+                                            .start_day = FIRST_DAY + (int32_t)pick(4),
+                                            .end_day = FIRST_DAY + 4 + (int32_t)pick(DAYS - 4),
+                                            .today = FIRST_DAY + (int32_t)pick(DAYS + 6)};
+        struct results_data data;
+        recount->today = query.today;
+        for (uint32_t j = 0; j < count; j++) {
+            recount->caps[numbers[j]] = recount_cap(recount, experiment, numbers[j], query.start_day, query.end_day);
+        }
+        cr_assert_eq(state_results(state, &query, &arena, &data), STATUS_OK);
+        const struct event_counts events = recount_events(recount, experiment);
+        cr_assert_eq(data.events_counted, events.counted, "seed %llu", (unsigned long long)seed);
+        cr_assert_eq(data.events_before_assignment, events.before, "seed %llu", (unsigned long long)seed);
+        cr_assert_eq(data.events_filtered, events.filtered, "seed %llu", (unsigned long long)seed);
+        for (int variant = 0; variant < VARIANTS; variant++) {
+            cr_assert_eq(data.variants[variant].users, recount_users(recount, experiment, variant, query.end_day));
+            for (uint32_t j = 0; j < count; j++) {
+                const struct metric_sums want =
+                    recount_sums(recount, experiment, variant, numbers[j], query.start_day, query.end_day);
+                struct metric_sums got = data.variants[variant].metrics[j];
+                if (recount->metrics[numbers[j]].kind == 0) {
+                    got.sum = want.sum; /* the members' ones, which `active` tells as well */
+                    got.sum_square = want.sum_square;
+                }
+                sums_check(&got, &want, seed, "breakdown");
+            }
+        }
+        users += part->member_count;
+    }
+    recount->only_color = -2;
+    uint64_t all = 0;
+    for (int variant = 0; variant < VARIANTS; variant++) {
+        all += recount_users(recount, experiment, variant, FIRST_DAY + DAYS);
+    }
+    cr_assert(status == STATUS_NOT_FOUND || users == all, "seed %llu", (unsigned long long)seed);
+    arena_deinit(&arena);
+}
+
 /* Who is in which set, and who is shown what, by walking the history. */
 static void catalog_check(const struct state *state, const struct facts *history, uint64_t seed)
 {
@@ -864,6 +950,7 @@ static void state_check(const struct state *state, const struct facts *history, 
     recount_make(history, &recount);
     for (int i = 0; i < EXPERIMENTS; i++) {
         experiment_check(state, &recount, i, seed);
+        breakdown_check(state, &recount, i, seed);
     }
     catalog_check(state, history, seed);
 }

@@ -121,7 +121,7 @@ static const struct {
     {"order", 2},     {"regex", 1},
     {"io", 2},        {"io_posix", 2},        {"format", 2},      {"event_log", 3},           {"event_log_internal", 3},
     {"targeting", 3}, {"definitions", 3},     {"definition", 3},  {"cell", 5},                     {"users", 3}, {"user_set", 2},       {"definition_document", 3}, {"event_ids", 3},
-    {"assign", 4},    {"catalog", 4}, {"erasure", 3},         {"layer", 4},         {"state", 5},       {"state_internal", 5},      {"rollup", 5},    {"vector", 5},
+    {"assign", 4},    {"catalog", 4}, {"erasure", 3}, {"attributes", 2},         {"layer", 4},         {"state", 5},       {"state_internal", 5}, {"state_walk", 5},      {"rollup", 5},    {"vector", 5},
     {"store", 6},     {"scanner", 3}, {"checkpointer", 7},         {"replay", 6},          {"engine", 8},
 };
 
@@ -131,6 +131,7 @@ static const struct {
     const char *allowed_in; /* prefixes, separated by spaces */
 } reserved[] = {
     {"engine/state_internal.h", "engine/state"},
+    {"engine/state_walk.h", "engine/state"},
     {"engine/stats_internal.h", "engine/stats"},
     {"engine/event_log_internal.h", "engine/event_log tests/test_log_recovery.c"},
     {"engine/definition_document.h", "engine/definition engine/targeting"},
