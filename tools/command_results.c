@@ -4,10 +4,13 @@
 
 #include "tools/answer.h"
 #include "tools/client.h"
+#include "tools/plot.h"
 #include "tools/terminal.h"
 
 #define QUERIES 10
 #define CELL    40
+#define WIDE    128u /* columns that the whole table takes; narrower ones leave out what the plot shows as well */
+#define DAYS_MAX 1000u
 
 /* The query options are passed on as they are: the server checks them. Rows of the options' table as well. */
 struct query_row {
@@ -110,7 +113,7 @@ static size_t variant_column_width(struct bytes results)
     return width;
 }
 
-static void variant_print(struct bytes variant, struct bytes cell, size_t width)
+static void variant_print(struct bytes variant, struct bytes cell, size_t width, bool is_wide)
 {
     char text[CELL];
     char number[NUMBER_TEXT_SIZE];
@@ -122,16 +125,142 @@ static void variant_print(struct bytes variant, struct bytes cell, size_t width)
     print_padded(bytes_of_text(mark), width - text_width(name));
     (void)printf("  %11s", number_text(answer_count(variant, "users"), number));
     (void)printf("  %10s", value_text(cell, "value", text));
-    (void)printf("  %-*s", is_control ? 0 : 20,
-                 interval_text(cell, "confidence_interval", false, text));
+    if (is_wide) {
+        (void)printf("  %-*s", is_control ? 0 : 20, interval_text(cell, "confidence_interval", false, text));
+    }
     if (!is_control) {
         (void)printf("  %9s", percent_text(cell, "vs_control.relative.value", text));
-        (void)printf("  %-17s",
-                     interval_text(cell, "vs_control.relative.confidence_interval", true, text));
-        (void)printf("  %9s", p_text(cell, "vs_control.p_value", text));
+        if (is_wide) {
+            (void)printf("  %-17s", interval_text(cell, "vs_control.relative.confidence_interval", true, text));
+            (void)printf("  %9s", p_text(cell, "vs_control.p_value", text));
+        }
         (void)printf("  %12s", p_text(cell, "vs_control.sequential.p_value", text));
     }
     (void)printf("\n");
+}
+
+/* The member of this name: a metric's may hold dots, which paths take apart. */
+static bool cell_find(struct bytes holder, struct bytes metric, struct bytes *out_cell)
+{
+    struct answer_items cells = answer_members(holder, "metrics");
+    struct bytes name;
+    while (answer_next_member(&cells, &name, out_cell)) {
+        if (bytes_equal(name, metric)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- the plots ---- */
+
+struct lift {
+    double low;
+    double value;
+    double high;
+};
+
+static struct lift lift_of(struct bytes cell)
+{
+    struct lift lift = {NAN, NAN, NAN};
+    struct answer_items bounds = answer_items(cell, "vs_control.relative.confidence_interval");
+    struct bytes bound;
+    (void)answer_number(cell, "vs_control.relative.value", &lift.value);
+    if (answer_next(&bounds, &bound) && answer_number(bound, "", &lift.low) && answer_next(&bounds, &bound)) {
+        (void)answer_number(bound, "", &lift.high);
+    }
+    return lift;
+}
+
+/* From 0 to the ends of all intervals, and a little more. False where there is nothing to draw. */
+static bool scale_of(struct bytes results, struct bytes metric, struct plot_scale *out_scale)
+{
+    struct answer_items variants = answer_items(results, "variants");
+    struct bytes variant;
+    struct bytes cell;
+    struct plot_scale scale = {0.0, 0.0};
+    while (answer_next(&variants, &variant)) {
+        if (cell_find(variant, metric, &cell)) {
+            const struct lift lift = lift_of(cell);
+            scale.low = fmin(scale.low, fmin(lift.low, lift.value));
+            scale.high = fmax(scale.high, fmax(lift.high, lift.value));
+        }
+    }
+    const double spare = 0.05 * (scale.high - scale.low);
+    *out_scale = (struct plot_scale){scale.low - spare, scale.high + spare};
+    return spare > 0.0 && spare < 1e6;
+}
+
+/* The cumulative value of each day; returns how many days there are. */
+static uint32_t days_read(struct bytes variant, struct bytes metric, double values[DAYS_MAX])
+{
+    struct answer_items days = answer_items(variant, "time_series");
+    struct bytes day;
+    struct bytes cell;
+    uint32_t count = 0;
+    while (count < DAYS_MAX && answer_next(&days, &day)) {
+        values[count] = NAN;
+        if (cell_find(day, metric, &cell)) {
+            (void)answer_number(cell, "cumulative.value", &values[count]);
+        }
+        count++;
+    }
+    return count;
+}
+
+/* How the lift moved from day to day, in characters. */
+static const char *trend_text(struct bytes control, struct bytes variant, struct bytes metric, char out_text[PLOT_TEXT_SIZE])
+{
+    static double base[DAYS_MAX];
+    static double own[DAYS_MAX];
+    const uint32_t base_count = days_read(control, metric, base);
+    const uint32_t count = days_read(variant, metric, own);
+    for (uint32_t i = 0; i < count; i++) {
+        own[i] = i < base_count && fabs(base[i]) > 0.0 ? own[i] / base[i] - 1.0 : (double)NAN;
+    }
+    return plot_series(own, count, out_text);
+}
+
+/* Green where all of the interval is good, red where all of it is bad. */
+static const char *color_of(struct bytes cell, struct lift lift)
+{
+    struct bytes direction = {NULL, 0};
+    const bool is_decrease = answer_text(cell, "direction", &direction) && bytes_equal_text(direction, "decrease");
+    if (!terminal_has_colors() || !(lift.low > 0.0 || lift.high < 0.0)) {
+        return "";
+    }
+    return (lift.low > 0.0) != is_decrease ? "\033[32m" : "\033[31m";
+}
+
+static void lifts_plot(struct bytes results, struct bytes metric, size_t width)
+{
+    struct plot_scale scale;
+    struct answer_items variants = answer_items(results, "variants");
+    struct bytes variant;
+    struct bytes control = {NULL, 0};
+    struct bytes cell;
+    char text[PLOT_TEXT_SIZE];
+    char trend[PLOT_TEXT_SIZE];
+    if (!scale_of(results, metric, &scale)) {
+        return;
+    }
+    while (answer_next(&variants, &variant)) {
+        control = answer_is_true(variant, "is_control") ? variant : control;
+    }
+    variants = answer_items(results, "variants");
+    while (answer_next(&variants, &variant)) {
+        struct bytes name = {NULL, 0};
+        if (answer_is_true(variant, "is_control") || !answer_text(variant, "name", &name) || !cell_find(variant, metric, &cell)) {
+            continue;
+        }
+        const struct lift lift = lift_of(cell);
+        const char *color = color_of(cell, lift);
+        (void)printf("  ");
+        print_padded(name, width);
+        (void)printf("  %s%s%s  %s\n", color, plot_interval(scale, lift.low, lift.value, lift.high, text), *color != '\0' ? "\033[0m" : "",
+                     control.data != NULL ? trend_text(control, variant, metric, trend) : "");
+    }
+    (void)printf("  %-*s  %s\n", (int)width, "lift; day by day", plot_axis(scale, text));
 }
 
 static void metric_print(struct bytes results, struct bytes metric, size_t width)
@@ -140,21 +269,23 @@ static void metric_print(struct bytes results, struct bytes metric, size_t width
     (void)answer_number(results, "summary.confidence_level", &level);
     char interval[CELL];
     (void)snprintf(interval, sizeof(interval), "%g %% interval", 100.0 * level);
+    const bool is_wide = terminal_columns() >= WIDE;
     (void)printf("\n%.*s\n", (int)metric.size, (const char *)metric.data);
-    (void)printf("  %-*s  %11s  %10s  %-20s  %9s  %-17s  %9s  %12s\n", (int)width, "variant",
-                 "users", "value", interval, "lift", interval, "p", "sequential p");
+    if (is_wide) {
+        (void)printf("  %-*s  %11s  %10s  %-20s  %9s  %-17s  %9s  %12s\n", (int)width, "variant",
+                     "users", "value", interval, "lift", interval, "p", "sequential p");
+    } else {
+        (void)printf("  %-*s  %11s  %10s  %9s  %12s\n", (int)width, "variant", "users", "value", "lift", "sequential p");
+    }
     struct answer_items variants = answer_items(results, "variants");
     struct bytes variant;
+    struct bytes cell;
     while (answer_next(&variants, &variant)) {
-        struct answer_items cells = answer_members(variant, "metrics");
-        struct bytes name;
-        struct bytes cell;
-        while (answer_next_member(&cells, &name, &cell)) {
-            if (bytes_equal(name, metric)) {
-                variant_print(variant, cell, width);
-            }
+        if (cell_find(variant, metric, &cell)) {
+            variant_print(variant, cell, width, is_wide);
         }
     }
+    lifts_plot(results, metric, width);
 }
 
 static void verdict_print(struct bytes results, const char *experiment)
@@ -297,7 +428,9 @@ const struct command command_results = {
               "true however often\n"
               "one looks. A sample-ratio mismatch means that users were not split as intended: "
               "then nothing else is\n"
-              "to be believed. docs/statistics.md has the formulas.\n"
+              "to be believed. Below each table the lifts are drawn with their intervals, and how "
+              "they moved from day\n"
+              "to day. docs/statistics.md has the formulas.\n"
               "\n"
               "  assay results homepage-cta\n"
               "  assay results homepage-cta --metrics revenue --start-date 2026-01-01 --end-date "
