@@ -13,9 +13,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "api/listen.h"
 #include "api/routes.h"
 #include "api/server.h"
 #include "api/settings.h"
+#include "api/supervisor.h"
+#include "api/tls.h"
 #include "api/trace.h"
 
 enum exit_code {
@@ -252,17 +255,60 @@ struct program {
     struct engine *engine;
     struct engine_info info;
     struct server *server;
+    int listen_file; /* handed over; -1: none */
     sigset_t signals;
 };
 
+#define CERTIFICATE_DAYS_FEW 14 /* before it ends: time to say so */
+
+/* The certificate of the settings; NULL with STATUS_OK where they name none. */
+static enum status tls_of(const struct settings *settings, struct error *error, struct ssl_ctx_st **out_tls)
+{
+    int days = 0;
+    *out_tls = NULL;
+    if ((settings->tls_certificate != NULL) != (settings->tls_key != NULL)) {
+        return error_set(error, STATUS_INVALID, "tls-certificate and tls-key go together: give both, or neither");
+    }
+    if (settings->tls_certificate == NULL) {
+        return STATUS_OK;
+    }
+    const enum status status = tls_load(settings->tls_certificate, settings->tls_key, error, out_tls, &days);
+    if (status == STATUS_OK && days < 0) {
+        trace_note("the certificate %s has ended: clients will refuse it; renew it, then send SIGHUP", settings->tls_certificate);
+    } else if (status == STATUS_OK && days < CERTIFICATE_DAYS_FEW) {
+        trace_note("the certificate %s ends in %d days: renew it, then send SIGHUP", settings->tls_certificate, days);
+    }
+    return status;
+}
+
 static struct policy *policy_of(const struct settings *settings, struct error *error)
 {
-    const struct policy wanted = {.cors = {settings->origins, settings->origin_count}};
+    struct ssl_ctx_st *tls = NULL;
+    if (tls_of(settings, error, &tls) != STATUS_OK) {
+        return NULL;
+    }
+    const struct policy wanted = {.cors = {settings->origins, settings->origin_count}, .tls = tls};
     struct policy *policy = policy_make(&wanted);
+    tls_free(tls);
     if (policy == NULL) {
         (void)error_set(error, STATUS_NO_MEMORY, "memory is out");
     }
     return policy;
+}
+
+/* Tokens in the clear on a network are refused unless that was asked for. */
+static enum status plaintext_check(const struct settings *settings, int listen_file, struct error *error)
+{
+    char host[LISTEN_HOST_SIZE];
+    const bool is_known = listen_file >= 0 && listen_host(listen_file, host);
+    const char *at = is_known ? host : settings->host;
+    if (settings->tls_certificate != NULL || settings->allow_plaintext || listen_is_local(at) || (listen_file >= 0 && !is_known)) {
+        return STATUS_OK;
+    }
+    return error_set(error, STATUS_INVALID,
+                     "%s can be reached by other machines, and without TLS they would send their tokens in the clear: give "
+                     "tls-certificate and tls-key; or allow-plaintext, where a proxy in front has TLS or the network is private",
+                     at);
 }
 
 /* SIGHUP: the settings are read again. Where anything is wrong with them, all stays as it is. */
@@ -270,7 +316,12 @@ static void reload(struct program *program)
 {
     struct error error = {""};
     struct settings next;
+    supervisor_tell_reloading();
     enum status status = settings_read(program->argument_count, program->arguments, &next, &error);
+    const bool had_tls = program->settings.tls_certificate != NULL;
+    if (status == STATUS_OK && had_tls != (next.tls_certificate != NULL)) {
+        status = error_set(&error, STATUS_INVALID, "TLS is %s: that needs a restart", had_tls ? "on, and would be off" : "off, and would be on");
+    }
     struct policy *policy = status == STATUS_OK ? policy_of(&next, &error) : NULL;
     if (policy == NULL) {
         trace_note("SIGHUP: nothing is changed: %s", error.text);
@@ -289,13 +340,26 @@ static void reload(struct program *program)
     trace_note("SIGHUP: the settings were read again");
 }
 
+static int64_t monotonic_us(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000ll + now.tv_nsec / 1000;
+}
+
 /* Until a signal to end comes (true) or the storage fails (false). */
 static bool wait_for_end(struct program *program)
 {
     const struct engine *engine = program->engine;
     const struct timespec pause = {.tv_nsec = WATCH_NS};
+    const int64_t watchdog_us = supervisor_watchdog_us();
+    int64_t told_us = 0;
     bool is_full = false;
     while (engine_healthy(engine)) {
+        if (watchdog_us > 0 && monotonic_us() - told_us >= watchdog_us - WATCH_NS / 1000) {
+            told_us = monotonic_us();
+            supervisor_tell("WATCHDOG=1");
+        }
         if (engine_disk_full(engine) != is_full) {
             is_full = !is_full;
             trace_note(is_full ? "the disk is full: writes are refused, reads go on; make room, and writes go on too"
@@ -304,6 +368,7 @@ static bool wait_for_end(struct program *program)
         const int number = sigtimedwait(&program->signals, NULL, &pause);
         if (number == SIGHUP) {
             reload(program);
+            supervisor_tell("READY=1");
         } else if (number > 0) {
             trace_note("%s: finishing what is in flight; once more to end at once",
                        number == SIGTERM ? "SIGTERM" : "SIGINT");
@@ -322,38 +387,37 @@ static void trace_start(const struct settings *settings, const struct engine_inf
         trace_note("cut an unacknowledged tail of %llu bytes from the log (kept in %s/log/quarantine)",
                    (unsigned long long)info->cut_bytes, settings->directory);
     }
-    if (strncmp(settings->host, "127.", 4) != 0 && strcmp(settings->host, "::1") != 0) {
-        trace_note("listening on %s without TLS: tokens and data travel in the clear; put a proxy with "
-                   "TLS in front",
-                   settings->host);
+    if (settings->tls_certificate == NULL && !listen_is_local(settings->host)) {
+        trace_note("listening on %s without TLS, as asked for: tokens and data travel in the clear", settings->host);
     }
 }
 
-static enum exit_code serve(struct program *program)
+static enum exit_code serve(struct program *program, struct policy *policy)
 {
     const struct settings *settings = &program->settings;
     struct error error = {""};
-    struct policy *policy = policy_of(settings, &error);
     const struct server_options server_options = {
         .host = settings->host,
         .port = settings->port,
+        .listen_file = program->listen_file,
         .loops = settings->loops,
         .policy = policy,
         .engine = program->engine,
         .info = &program->info,
         .directory = settings->directory,
     };
-    const enum status status =
-        policy != NULL ? server_start(&server_options, &error, &program->server) : STATUS_INVALID;
-    policy_unref(policy);
+    const enum status status = server_start(&server_options, &error, &program->server);
     if (status != STATUS_OK) {
         trace_note("%s", error.text);
         return EXIT_CANNOT;
     }
-    const bool is_six = strchr(settings->host, ':') != NULL;
-    (void)printf("assay is ready on http://%s%s%s:%u\n", is_six ? "[" : "", settings->host,
+    char host[LISTEN_HOST_SIZE];
+    const char *at = program->listen_file >= 0 && listen_host(program->listen_file, host) ? host : settings->host;
+    const bool is_six = strchr(at, ':') != NULL;
+    (void)printf("assay is ready on %s://%s%s%s:%u\n", settings->tls_certificate != NULL ? "https" : "http", is_six ? "[" : "", at,
                  is_six ? "]" : "", server_port(program->server));
     (void)fflush(stdout);
+    supervisor_tell("READY=1");
     if (!wait_for_end(program)) {
         trace_note("the storage failed: %s; nothing more can be acknowledged; ending, a restart verifies "
                    "the log",
@@ -361,6 +425,7 @@ static enum exit_code serve(struct program *program)
         server_stop(program->server, FAILED_DRAIN_US);
         _exit(EXIT_DAMAGE); /* closing the engine would write to what has failed */
     }
+    supervisor_tell("STOPPING=1");
     (void)signal(SIGHUP, SIG_IGN);
     (void)sigprocmask(SIG_UNBLOCK, &program->signals, NULL);
     server_stop(program->server, settings->drain_seconds * 1000000ll);
@@ -374,19 +439,28 @@ static enum exit_code run(struct program *program)
     signals_take(&program->signals);
     const struct engine_options options = {.directory = settings->directory, .io_backend = settings->io_backend};
     struct error error = {""};
+    struct policy *policy = policy_of(settings, &error);
+    if (policy == NULL || supervisor_socket(&error, &program->listen_file) != STATUS_OK ||
+        plaintext_check(settings, program->listen_file, &error) != STATUS_OK) {
+        trace_note("%s", error.text);
+        policy_unref(policy);
+        return EXIT_USAGE;
+    }
     enum status status = engine_open(&options, &error, &program->info, &program->engine);
     if (status != STATUS_OK) {
         trace_note("%s", error.text);
+        policy_unref(policy);
         return status == STATUS_DAMAGED ? EXIT_DAMAGE : EXIT_CANNOT;
     }
     trace_start(settings, &program->info);
     enum exit_code code = EXIT_CANNOT;
     if (found(program->engine, settings->directory, &error) == STATUS_OK) {
-        code = serve(program);
+        code = serve(program, policy);
     } else {
         trace_note("%s", error.text);
     }
     engine_close(program->engine);
+    policy_unref(policy);
     return code;
 }
 
@@ -395,8 +469,9 @@ static enum exit_code check(const struct settings *settings)
 {
     struct error error = {""};
     struct policy *policy = policy_of(settings, &error);
-    if (policy == NULL) {
+    if (policy == NULL || plaintext_check(settings, -1, &error) != STATUS_OK) {
         trace_note("%s", error.text);
+        policy_unref(policy);
         return EXIT_USAGE;
     }
     policy_unref(policy);

@@ -1,6 +1,7 @@
 /* policy.c: see policy.h. */
 #include "api/policy.h"
 
+#include <openssl/ssl.h>
 #include <stdlib.h>
 
 static bool cors_copy(struct policy *policy, const struct cors *wanted)
@@ -27,6 +28,9 @@ struct policy *policy_make(const struct policy *wanted)
         policy_unref(policy);
         return NULL;
     }
+    if (wanted->tls != NULL && SSL_CTX_up_ref(wanted->tls) == 1) {
+        policy->tls = wanted->tls;
+    }
     return policy;
 }
 
@@ -41,6 +45,7 @@ void policy_unref(struct policy *policy)
     if (policy == NULL || atomic_fetch_sub_explicit(&policy->references, 1, memory_order_acq_rel) != 1) {
         return;
     }
+    SSL_CTX_free(policy->tls);
     arena_deinit(&policy->arena);
     free(policy);
 }

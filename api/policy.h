@@ -10,8 +10,11 @@
 #include "api/cors.h"
 #include "engine/arena.h"
 
+struct ssl_ctx_st; /* OpenSSL's */
+
 struct policy {
     struct cors cors;
+    struct ssl_ctx_st *tls; /* NULL: connections are in the clear. A reference; policy_make() takes one of its own */
     struct arena arena; /* of its texts */
     _Atomic uint32_t references;
 };

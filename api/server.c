@@ -42,20 +42,22 @@
 #include <h2o/http1.h>
 
 #include "api/dispatch.h"
-#include "api/head.h"
 #include "api/http.h"
 #include "api/listen.h"
 #include "api/routes.h"
+#include "api/server_input.h"
 #include "api/stream.h"
 #include "api/trace.h"
 #include "engine/limits.h"
 
 #define LOOPS_MAX          64u
 #define LOOPS_DEFAULT      2u
-#define LISTEN_BACKLOG     4096
 #define ACCEPT_BATCH       16 /* connections taken before other sockets have their turn */
 #define FILES_RESERVED     256u /* for the log, the store and the tools; the rest may be connections */
 #define REQUEST_TIMEOUT_MS 15000u
+#define RETIRED_MAX        32
+#define RETIRED_US         60000000 /* more than libh2o's timer on a handshake */
+#define WELCOME_US         300000 /* that a connection has for its first request, while the socket changes hands */
 #define ENTITY_MAX                                                                                 \
     (2 * LIMIT_BODY) /* libh2o's own limit: above ours, so that ours can answer cleanly */
 #define INPUT_BUFFER_SIZE                                                                          \
@@ -133,6 +135,11 @@ struct server {
     atomic_bool is_stopping;
     pthread_mutex_t policy_mutex;
     struct policy *policy; /* under the mutex */
+    /* Ones before it. Until a connection's first byte libh2o holds a bare pointer to the TLS context that it came to. */
+    struct retired {
+        struct policy *policy;
+        int64_t at_us;
+    } retired[RETIRED_MAX];
     int64_t stop_timeout_us; /* set before is_stopping */
 };
 
@@ -386,66 +393,6 @@ static void loop_stream(struct server_loop *loop)
 
 /* Requests. */
 
-static struct bytes bytes_of_vector(h2o_iovec_t vector)
-{
-    return bytes_of(vector.base, vector.len);
-}
-
-struct wanted_header {
-    const char *name; /* of a token of libh2o, or not */
-    size_t offset;    /* of its struct bytes in struct call_input */
-};
-
-static const struct wanted_header wanted_headers[] = {
-    {"authorization",                 offsetof(struct call_input, authorization)   },
-    {"content-type",                  offsetof(struct call_input, content_type)    },
-    {"content-encoding",              offsetof(struct call_input, content_encoding)},
-    {"accept",                        offsetof(struct call_input, accept)          },
-    {"if-match",                      offsetof(struct call_input, if_match)        },
-    {"if-none-match",                 offsetof(struct call_input, if_none_match)   },
-    {"idempotency-key",               offsetof(struct call_input, idempotency_key) },
-    {"last-event-id",                 offsetof(struct call_input, last_event_id)   },
-    {"x-api-key",                     offsetof(struct call_input, api_key)         },
-    {"origin",                        offsetof(struct call_input, origin)          },
-    {"access-control-request-method", offsetof(struct call_input, preflight_method)},
-    {"x-request-id",                  offsetof(struct call_input, request_id)      },
-    {"traceparent",                   offsetof(struct call_input, trace_parent)    },
-};
-
-static void input_take_header(struct call_input *input, const h2o_header_t *header)
-{
-    const struct bytes name = bytes_of_vector(*header->name);
-    for (size_t i = 0; i < COUNT_OF(wanted_headers); i++) {
-        if (bytes_equal_text(name, wanted_headers[i].name)) {
-            const struct bytes value = bytes_of_vector(header->value);
-            memcpy((uint8_t *)input + wanted_headers[i].offset, &value, sizeof(value));
-            input->authorization_count += i == 0;
-            return;
-        }
-    }
-}
-
-static struct call_input input_of(const h2o_req_t *request)
-{
-    struct call_input input = {
-        .method = bytes_of_vector(request->input.method),
-        .target = bytes_of_vector(request->input.path),
-        .body = bytes_of_vector(request->entity),
-        .header_count = (uint32_t)request->headers.size,
-    };
-    for (size_t i = 0; i < request->headers.size; i++) {
-        input_take_header(&input, &request->headers.entries[i]);
-    }
-    const h2o_buffer_t *buffer = request->conn->callbacks->get_socket(request->conn)->input;
-    input.framing_fault = head_fault(buffer->bytes, buffer->size, &input.head_size);
-    const char *buffer_end = buffer->_buf + buffer->capacity;
-    input.body_is_padded =
-        request->entity.base != NULL && request->entity.base >= buffer->_buf &&
-        request->entity.base <= buffer_end &&
-        (size_t)(buffer_end - request->entity.base) >= request->entity.len + JSON_PADDING;
-    return input;
-}
-
 static int on_request(h2o_handler_t *handler, h2o_req_t *request)
 {
     (void)handler;
@@ -460,7 +407,7 @@ static int on_request(h2o_handler_t *handler, h2o_req_t *request)
         h2o_mem_alloc_shared(&request->pool, sizeof(struct server_call *), on_request_dispose);
     *handle = self;
     self->request = request;
-    const struct call_input input = input_of(request);
+    const struct call_input input = server_input_of(request);
     self->is_head = bytes_equal_text(input.method, "HEAD");
     if (input.framing_fault != NULL) {
         request->http1_is_persistent =
@@ -546,7 +493,7 @@ static void on_connection_close(void *data)
     counter_add(&loop->counters.connections, (uint64_t)-1);
 }
 
-static void connection_refuse(h2o_socket_t *socket)
+static void connection_refuse(h2o_socket_t *socket, bool is_plain)
 {
     static const char text[] =
         "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
@@ -554,7 +501,9 @@ static void connection_refuse(h2o_socket_t *socket)
         "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
         "\"detail\":\"too many connections\",\"code\":\"overloaded\","
         "\"message\":\"too many connections\"}";
-    (void)!send(h2o_socket_get_fd(socket), text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (is_plain) {
+        (void)!send(h2o_socket_get_fd(socket), text, sizeof(text) - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
     h2o_socket_close(socket);
 }
 
@@ -570,7 +519,7 @@ static void on_accept(h2o_socket_t *listener, const char *error)
         if (atomic_fetch_add_explicit(&server->connections, 1, memory_order_relaxed) >=
             server->connection_limit) {
             atomic_fetch_sub_explicit(&server->connections, 1, memory_order_relaxed);
-            connection_refuse(socket);
+            connection_refuse(socket, loop->accept.ssl_ctx == NULL);
             continue;
         }
         counter_add(&loop->counters.connections, 1);
@@ -650,6 +599,7 @@ static void loop_adopt(struct server_loop *loop)
     policy_unref(loop->policy);
     loop->policy = next;
     loop->api.policy = next;
+    loop->accept.ssl_ctx = next->tls; /* connections that are open keep the one they began with */
 }
 
 static void on_wake(h2o_socket_t *socket, const char *error)
@@ -683,6 +633,17 @@ static void loop_end_streams(struct server_loop *loop, bool is_patient)
     }
 }
 
+/* Connections that have not become ones of HTTP: as if their time for a handshake were up. */
+static void loop_end_handshakes(struct server_loop *loop)
+{
+    h2o_linklist_t *entries = &loop->context.handshake_timeout._entries;
+    while (!h2o_linklist_is_empty(entries)) {
+        h2o_timeout_entry_t *entry = H2O_STRUCT_FROM_MEMBER(h2o_timeout_entry_t, _link, entries->next);
+        h2o_timeout_unlink(entry);
+        entry->cb(entry);
+    }
+}
+
 /* Finishes what is in flight, then ends every connection. */
 static void loop_drain(struct server_loop *loop)
 {
@@ -692,11 +653,14 @@ static void loop_drain(struct server_loop *loop)
     loop->listener = NULL;
     /* Not h2o_context_request_shutdown(): it would also start a timer of HTTP/2's that only HTTP/2 ends. */
     loop->context.shutdown_requested = 1;
-    while (loop->api.in_flight > 0 || (monotonic_us() < deadline_us && (loop->open_calls > 0 || loop_measure(loop).has_input))) {
+    /* The socket goes to the next process: whoever connected to this one is still served here. */
+    const int64_t welcome_until_us = loop->server->options.listen_file >= 0 ? monotonic_us() + WELCOME_US : 0;
+    while (loop->api.in_flight > 0 || monotonic_us() < welcome_until_us || (monotonic_us() < deadline_us && (loop->open_calls > 0 || loop_measure(loop).has_input))) {
         loop_end_streams(loop, monotonic_us() < patient_until_us);
         (void)h2o_evloop_run(loop->context.loop, 10);
     }
     (void)H2O_HTTP1_CALLBACKS.foreach_request(&loop->context, sweep_shut, NULL);
+    loop_end_handshakes(loop);
     for (int turn = 0; turn < 100 && !h2o_linklist_is_empty(&loop->context.http1._conns); turn++) {
         (void)h2o_evloop_run(loop->context.loop, 10);
     }
@@ -747,33 +711,18 @@ static void *loop_main(void *data)
 
 /* Sockets. */
 
-/* Binds every loop's listener. With SO_REUSEPORT alone two servers could share a port and its requests by accident, so
- * the port is first bound without. */
 static enum status server_bind(struct server *server, struct error *error)
 {
-    struct listen_address address = {server->options.host, server->options.port};
-    int probe = -1;
-    if (address.port != 0) {
-        const enum status status = listen_bind(&address, false, error, &probe);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        (void)close(probe);
+    int files[LOOPS_MAX];
+    const struct listen_address address = {server->options.host, server->options.port};
+    const enum status status =
+        server->options.listen_file >= 0
+            ? listen_share(server->options.listen_file, server->loop_count, error, files, &server->port)
+            : listen_bind_all(&address, server->loop_count, error, files, &server->port);
+    for (uint32_t i = 0; i < server->loop_count && status == STATUS_OK; i++) {
+        server->loops[i].listen_file = files[i];
     }
-    for (uint32_t i = 0; i < server->loop_count; i++) {
-        struct server_loop *loop = &server->loops[i];
-        const enum status status = listen_bind(&address, true, error, &loop->listen_file);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        address.port = listen_port(loop->listen_file);
-        if (listen(loop->listen_file, LISTEN_BACKLOG) != 0) {
-            return error_set(error, STATUS_IO, "cannot listen on %s port %u: %s", address.host,
-                             address.port, strerrordesc_np(errno));
-        }
-    }
-    server->port = address.port;
-    return STATUS_OK;
+    return status;
 }
 
 /* Start and stop. */
@@ -851,7 +800,7 @@ static enum status loop_start(struct server_loop *loop, struct error *error)
     }
     loop->catalog = engine_catalog(options->engine);
     h2o_context_init(&loop->context, h2o_evloop_create(), &server->config);
-    loop->accept = (h2o_accept_ctx_t){.ctx = &loop->context, .hosts = server->config.hosts};
+    loop->accept = (h2o_accept_ctx_t){.ctx = &loop->context, .hosts = server->config.hosts, .ssl_ctx = loop->policy->tls};
     const int failure = pthread_create(&loop->thread, NULL, loop_main, loop);
     if (failure != 0) {
         return error_set(error, STATUS_IO, "no thread: %s", strerrordesc_np(failure));
@@ -964,10 +913,29 @@ static void loops_wake(struct server *server)
     }
 }
 
+/* Keeps the policy for as long as a connection may take for its handshake. Where more are changed in that time than there are
+ * places for, it is kept for good. */
+static void policy_retire(struct server *server, struct policy *policy)
+{
+    const int64_t now_us = monotonic_us();
+    bool is_kept = false;
+    for (size_t i = 0; i < RETIRED_MAX; i++) {
+        struct retired *place = &server->retired[i];
+        if (place->policy != NULL && now_us - place->at_us > RETIRED_US) {
+            policy_unref(place->policy);
+            place->policy = NULL;
+        }
+        if (place->policy == NULL && !is_kept) {
+            *place = (struct retired){policy, now_us};
+            is_kept = true;
+        }
+    }
+}
+
 void server_adopt(struct server *server, struct policy *policy)
 {
     pthread_mutex_lock(&server->policy_mutex);
-    policy_unref(server->policy);
+    policy_retire(server, server->policy);
     server->policy = policy_ref(policy);
     pthread_mutex_unlock(&server->policy_mutex);
     loops_wake(server);
@@ -994,6 +962,9 @@ void server_stop(struct server *server, int64_t timeout_us)
         h2o_config_dispose(&server->config);
     }
     policy_unref(server->policy);
+    for (size_t i = 0; i < RETIRED_MAX; i++) {
+        policy_unref(server->retired[i].policy);
+    }
     pthread_mutex_destroy(&server->policy_mutex);
     free(server->loops);
     free(server);

@@ -16,6 +16,7 @@ struct server;
 struct server_options {
     const char *host; /* numeric address */
     uint16_t port;    /* 0: any free one */
+    int listen_file;  /* a socket that listens already, in the place of the two; -1: none. The caller's to close */
     uint32_t loops;   /* threads; 0: 2, or fewer processors */
     struct policy *policy; /* the server takes a reference */
     struct engine *engine;

@@ -40,6 +40,9 @@ struct settings {
     uint16_t port;
     uint32_t loops; /* 0: the server decides */
     enum io_backend io_backend;
+    const char *tls_certificate; /* NULL: no TLS */
+    const char *tls_key;
+    bool allow_plaintext;
     const char *origins[CORS_ORIGINS_MAX];
     uint32_t origin_count;
     enum trace_format trace_format;

@@ -80,6 +80,24 @@ static bool origin_parse(const char *text, struct settings *settings)
     return true;
 }
 
+static bool certificate_parse(const char *text, struct settings *settings)
+{
+    settings->tls_certificate = text;
+    return text[0] != '\0';
+}
+
+static bool key_parse(const char *text, struct settings *settings)
+{
+    settings->tls_key = text;
+    return text[0] != '\0';
+}
+
+static bool plaintext_parse(const char *text, struct settings *settings)
+{
+    settings->allow_plaintext = strcmp(text, "true") == 0;
+    return settings->allow_plaintext || strcmp(text, "false") == 0;
+}
+
 static void origins_clear(struct settings *settings)
 {
     settings->origin_count = 0;
@@ -132,8 +150,20 @@ const struct setting_row setting_rows[] = {
      .purpose = "Everything is kept here; made where missing. One server a directory."},
     {.name = "listen", .takes = "HOST:PORT", .example = "127.0.0.1:8080", .standard = "127.0.0.1:8080", .parse = listen_parse,
      .expected = "a numeric address and a port, such as 127.0.0.1:8080",
-     .purpose = "Where to answer HTTP. Port 0 takes a free one; IPv6 as [::1]:8080. There is no TLS here: beyond this machine, "
-                "put a proxy with TLS in front."},
+     .purpose = "Where to answer HTTP. Port 0 takes a free one; IPv6 as [::1]:8080. An address that other machines "
+                "reach asks for tls-certificate, or for allow-plaintext. Not looked at where a socket is handed over (LISTEN_FDS)."},
+    {.name = "tls-certificate", .takes = "FILE", .example = "/etc/assay/certificate.pem", .standard = "none: HTTP in the clear",
+     .is_live = true, .parse = certificate_parse,
+     .expected = "a file",
+     .purpose = "The server's certificate and those that lead to its authority, as PEM, for HTTPS (TLS 1.2 and 1.3). With SIGHUP the "
+                "file is read again; connections that are open go on as they are."},
+    {.name = "tls-key", .takes = "FILE", .example = "/etc/assay/key.pem", .standard = "none", .is_live = true, .parse = key_parse,
+     .expected = "a file",
+     .purpose = "The certificate's private key, as PEM without a passphrase. Only assayd should be able to read it."},
+    {.name = "allow-plaintext", .example = "true", .standard = "false", .parse = plaintext_parse,
+     .expected = "true or false",
+     .purpose = "Answer HTTP in the clear on an address that other machines reach. Tokens can then be read on the way: for a server "
+                "behind a proxy with TLS, or in a private network."},
     {.name = "loops", .takes = "N", .example = "4", .standard = "2, or one a processor where there are fewer", .parse = loops_parse,
      .expected = "a number from 1 to 64",
      .purpose = "Threads that read and answer requests."},

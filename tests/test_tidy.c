@@ -141,7 +141,7 @@ static const struct {
     {"engine/event_ids.h", "engine/ tests/"},
     {"engine/store.h", "engine/ tests/ tools/"},
     {"engine/io.h", "engine/ tests/ tools/ bench/"},
-    {"<h2o.h>", "api/server.c"},
+    {"<h2o.h>", "api/server"},
     {"<liburing.h>", "engine/io_uring.c"},
     {"<lmdb.h>", "engine/store.c tests/"},
     {"<boost/", "engine/dist.cc"},

@@ -306,6 +306,9 @@ static void request_set(struct client *client, const struct client_request *requ
     (void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     (void)curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
     (void)curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    if (getenv("ASSAY_CA_FILE") != NULL) {
+        (void)curl_easy_setopt(curl, CURLOPT_CAINFO, getenv("ASSAY_CA_FILE"));
+    }
     (void)curl_easy_setopt(curl, CURLOPT_USERAGENT, "assay/" ASSAY_VERSION);
     (void)curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);

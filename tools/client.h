@@ -1,7 +1,7 @@
 /* client.h: requests to a running server, over one kept-alive connection.
  *
  * Who and where  --url, else ASSAY_URL, else http://127.0.0.1:8080. --token, else the admin-token file of --data DIR, else
- *                ASSAY_TOKEN.
+ *                ASSAY_TOKEN. An https server's certificate is verified, by the system's authorities or those of ASSAY_CA_FILE.
  * Overload       429 and 503 are waited out, as Retry-After says and for up to CLIENT_PATIENCE_SECONDS, where the request
  *                may be repeated.
  * Errors         The error's text is the server's own explanation (problem+json) and what to do about it.

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from conftest import ROOT, binary, wait_until
+from test_tls import certificate
 
 EXIT_USAGE = 2
 ORIGIN = "https://shop.example"
@@ -125,9 +126,12 @@ def test_documents_list_what_there_is(config):
         assert (reload.strip() == "at once") == (name in live), name
 
 
-def test_sample_is_valid(config):
+def test_sample_is_valid(config, tmp_path):
     """Each example of the sample, uncommented, is taken; from the environment as well."""
     lines = re.findall(r"(?m)^#([a-z-]+) = (.+)$", assayd("--print-config")[1])
+    cert, key = certificate(tmp_path, "sample")
+    real = {"tls-certificate": str(cert), "tls-key": str(key)}
+    lines = [(name, real.get(name, value)) for name, value in lines]
     checked("--config", config("".join(f"{name} = {value}\n" for name, value in lines)))
     checked(**{"ASSAY_" + name.upper().replace("-", "_"): value for name, value in lines})
 
