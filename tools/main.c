@@ -6,15 +6,19 @@
 #include "tools/terminal.h"
 
 static const struct command *const commands[] = {
-    &command_experiment_create,   &command_experiment_list,    &command_experiment_show, &command_experiment_start, &command_experiment_pause,
-    &command_experiment_complete, &command_experiment_archive, &command_assign,          &command_results,          &command_import,
-    &command_token_create,        &command_token_list,         &command_token_revoke,    &command_demo,             &command_replay,
-    &command_verify,              &command_dump,               &command_backup,          &command_restore,          &command_stats,
+    &command_init, &command_serve, &command_status, &command_health, &command_experiment_create, &command_experiment_list,
+    &command_experiment_show, &command_experiment_start, &command_experiment_pause, &command_experiment_complete,
+    &command_experiment_archive, &command_assign, &command_results, &command_power, &command_metric_create, &command_metric_list,
+    &command_metric_show, &command_metric_archive, &command_events_send, &command_events_tail, &command_import,
+    &command_export_results, &command_export_assignments, &command_export_events, &command_token_create, &command_token_list,
+    &command_token_revoke, &command_demo, &command_replay, &command_verify, &command_dump, &command_backup, &command_restore,
+    &command_stats, &command_bench, &command_completion,
 };
 
 static const char lesson[] =
     "\n"
-    "experiment, assign, results, import, token and demo talk to a running server: --url or ASSAY_URL says where\n"
+    "status, experiment, assign, results, power, metric, events, import, export, token and demo talk to a running\n"
+    "server: --url or ASSAY_URL says where\n"
     "(default http://127.0.0.1:8080), --token or ASSAY_TOKEN who you are; on the server's own "
     "machine\n"
     "--data DIR takes the admin token from its data directory.\n"
@@ -24,7 +28,7 @@ static const char lesson[] =
     "\n"
     "A first walk:\n"
     "\n"
-    "  assayd --data ./data &\n"
+    "  assay serve --data ./data &\n"
     "  export ASSAY_TOKEN=$(cat ./data/admin-token)\n"
     "  assay demo\n"
     "  assay results homepage-cta\n"
