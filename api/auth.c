@@ -12,7 +12,9 @@
 #include <stdio.h>
 #include <xxhash.h>
 
+#include "api/cors.h"
 #include "api/dispatch.h"
+#include "api/limiter.h"
 #include "api/routes.h"
 #include "engine/limits.h"
 
@@ -58,9 +60,14 @@ static uint32_t token_find(struct call *call, struct bytes text)
     uint8_t digest[TOKEN_DIGEST_SIZE];
     (void)SHA256(text.data, text.size, digest);
     const uint32_t token = catalog_find_token_digest(call->catalog, digest);
-    if (token != CATALOG_NONE) {
-        *slot = (struct cache_slot){hash, call->catalog->generation, token, true};
+    if (token == CATALOG_NONE) {
+        return token;
     }
+    const struct token *found = call->catalog->tokens[token]->current;
+    if (CRYPTO_memcmp(found->digest, digest, sizeof(digest)) != 0) { /* the secret before the last rotation */
+        return call->received_at_us < found->previous_expires_at_us ? token : CATALOG_NONE;
+    }
+    *slot = (struct cache_slot){hash, call->catalog->generation, token, true};
     return token;
 }
 
@@ -110,6 +117,62 @@ static struct bytes token_text(struct call *call, const struct call_input *input
     return input->api_key.size <= LIMIT_HEADER_TOKEN ? input->api_key : bytes_of(NULL, 0);
 }
 
+/* ---- how often ---- */
+
+#define ADDRESSES 4096u /* words for failures by address; several may share one */
+
+static atomic_int_least64_t token_turns[LIMIT_TOKENS];
+static atomic_int_least64_t failure_turns[ADDRESSES];
+
+static void refuse_for_now(struct call *call, int64_t wait_s, const char *code, const char *detail)
+{
+    call_header(call, "retry-after", arena_format(&call->arena, "%lld", (long long)wait_s));
+    call_reply_problem(call, 429, code, "%s", detail);
+}
+
+/* A bad token from this address. Where they come too often they are told to wait; good ones never come here. */
+static bool failure_is_bearable(struct call *call, int64_t *out_wait_s)
+{
+    uint8_t address[16];
+    const size_t size = call->api->peer != NULL ? call->api->peer(call, address) : 0;
+    /* Of IPv6 the network: a single host has as many addresses as it likes. */
+    const uint64_t hash = XXH3_64bits_withSecret(address, size < 8 ? size : 8, cache.secret, sizeof(cache.secret));
+    return size == 0 || limiter_admit(&failure_turns[hash % ADDRESSES], LIMIT_FAILED_AUTH_RATE, LIMIT_FAILED_AUTH_BURST,
+                                      call->received_at_us, out_wait_s);
+}
+
+static bool token_is_within_rate(struct call *call, uint32_t index, const struct token *token)
+{
+    int64_t wait_s = 0;
+    if (token->rate_limit == 0 || limiter_admit(&token_turns[index], token->rate_limit, token->rate_limit, call->received_at_us, &wait_s)) {
+        return true;
+    }
+    refuse_for_now(call, wait_s, "rate_limited", "this token has sent as many requests as it may: see its rate_limit");
+    return false;
+}
+
+/* A token of web pages is for theirs alone. Whoever is no browser can say what it likes: this keeps other pages from using it. */
+static bool token_takes_origin(const struct token *token, struct bytes origin)
+{
+    for (uint32_t i = 0; i < token->origin_count; i++) {
+        if (bytes_equal(token->origins[i], origin)) {
+            return true;
+        }
+    }
+    return token->origin_count == 0;
+}
+
+bool auth_knows_origin(const struct call *call, struct bytes origin)
+{
+    for (uint32_t i = 0; i < call->catalog->token_count; i++) {
+        const struct token *token = call->catalog->tokens[i]->current;
+        if (token->origin_count != 0 && token->revoked_at_us == 0 && token_takes_origin(token, origin)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool token_is_active(const struct token *token, int64_t now_us)
 {
     return token->revoked_at_us == 0 &&
@@ -129,7 +192,12 @@ static bool token_admit_found(struct call *call, uint32_t index, unsigned scope)
     const struct token *token =
         index != CATALOG_NONE ? call->catalog->tokens[index]->current : NULL;
     /* One answer for all of these: it tells a guesser nothing. */
+    int64_t wait_s = 0;
     if (token == NULL || !token_is_active(token, call->received_at_us)) {
+        if (!failure_is_bearable(call, &wait_s)) {
+            refuse_for_now(call, wait_s, "too_many_failures", "too many requests with a bad token came from this address");
+            return false;
+        }
         call_header(call, "www-authenticate", "Bearer error=\"invalid_token\"");
         call_reply_problem(call, 401, "token_invalid", "the token is unknown, expired or revoked");
         return false;
@@ -140,6 +208,13 @@ static bool token_admit_found(struct call *call, uint32_t index, unsigned scope)
         call_reply_problem(call, 403, "insufficient_scope",
                            "this needs a token with the scope '%s'",
                            token_scope_name(scope));
+        return false;
+    }
+    if (!token_takes_origin(token, call->origin)) {
+        call_reply_problem(call, 403, "origin_not_allowed", "this token is for pages of other origins: see its origins");
+        return false;
+    }
+    if (!token_is_within_rate(call, index, token)) {
         return false;
     }
     call->token = index;

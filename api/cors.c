@@ -3,6 +3,7 @@
 
 #include "api/dispatch.h"
 #include "api/policy.h"
+#include "api/routes.h"
 
 #define ORIGIN_SIZE_MAX 255u
 
@@ -44,12 +45,17 @@ static const char *origin_find(const struct cors *cors, struct bytes origin)
 bool cors_begin(struct call *call, const struct call_input *input)
 {
     const struct policy *policy = call->api->policy;
-    if (policy == NULL || policy->cors.origin_count == 0) {
-        return false;
+    const bool has_origins = policy != NULL && policy->cors.origin_count != 0;
+    if (has_origins) {
+        call_header(call, "vary", "Origin");
     }
-    const struct cors *cors = &policy->cors;
-    call_header(call, "vary", "Origin");
-    const char *origin = origin_find(cors, input->origin);
+    const char *origin = has_origins ? origin_find(&policy->cors, input->origin) : NULL;
+    if (origin == NULL && input->origin.size != 0 && auth_knows_origin(call, input->origin)) {
+        origin = arena_copy(&call->arena, input->origin);
+        if (!has_origins) {
+            call_header(call, "vary", "Origin");
+        }
+    }
     if (origin == NULL) {
         return false;
     }

@@ -253,6 +253,7 @@ void call_run(struct call *call, const struct call_input *input)
     call->method = http_method_parse(input->method);
     call->token = CATALOG_NONE;
     trace_identify(call, input->request_id, input->trace_parent);
+    call->origin = input->origin;
     call->dialect = dialect_find(input->target); /* for what is refused before the path is known */
     const bool is_preflight = cors_begin(call, input);
     if (!head_check(call, input) || !call_set_target(call, input->target)) {

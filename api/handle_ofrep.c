@@ -38,6 +38,8 @@ static const struct refusal_row refusals[] = {
     {"path_too_long",         400, "GENERAL"              },
     {"headers_too_large",     400, "GENERAL"              },
     {"overloaded",            429, "GENERAL"              },
+    {"rate_limited",          429, "GENERAL"              },
+    {"too_many_failures",     429, "GENERAL"              },
 };
 
 static struct refusal_row refusal_of(int status, const char *code)

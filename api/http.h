@@ -50,6 +50,7 @@ struct api {
     struct engine_port *port; /* where call_submit() has its work handed back */
     /* Takes call->status, the headers and the text, which lives as long as the call. */
     void (*send)(struct call *call, const char *content_type, struct bytes text);
+    size_t (*peer)(struct call *call, uint8_t out_address[16]); /* the client's: 4 or 16 bytes; 0: not known. May be NULL */
     bool (*open_stream)(struct call *call, struct stream *stream); /* stream.h; may be NULL. False: too many are open */
     uint32_t in_flight; /* engine requests not yet handed back; the loop's own */
     /* For GET /status and /metrics; each may be NULL. */
@@ -85,6 +86,7 @@ struct call {
     struct bytes if_none_match;
     struct bytes idempotency_key;
     struct bytes last_event_id;
+    struct bytes origin; /* until the handler has run */
     int64_t received_at_us;
     uint32_t token; /* dense index of the caller's token; CATALOG_NONE on public routes */
     unsigned scopes; /* of that token; SCOPE_ADMIN implies all */

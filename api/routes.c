@@ -104,6 +104,8 @@ const struct route routes[] = {
      "Make a token; its secret is shown once."},
     {HTTP_GET, "/tokens", SCOPE_ADMIN, false, false, handle_token_list,
      "List tokens, without their secrets."},
+    {HTTP_POST, "/tokens/{id}/rotate", SCOPE_ADMIN, false, true, handle_token_rotate,
+     "Give a token a new secret; the old one stays good for a while."},
     {HTTP_DELETE, "/tokens/{id}", SCOPE_ADMIN, false, true, handle_token_revoke,
      "Revoke a token."},
 

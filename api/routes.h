@@ -53,6 +53,8 @@ const struct dialect *dialect_find(struct bytes path);
  * against the catalog: fills call->token and call->scopes. Replies 401 or 403 and returns false where the route is not
  * for this caller. */
 bool auth_check(struct call *call, const struct route *route, const struct call_input *input);
+/* May pages of this origin use any token? For a preflight, which brings none. */
+bool auth_knows_origin(const struct call *call, struct bytes origin);
 /* For answers without an end: is the caller's token still good for this, by the newest definitions? */
 bool auth_still_holds(struct call *call, unsigned scope);
 /* For a dialect that takes write keys: the same check, of a token from the body. True at once where a header brought one.
@@ -114,6 +116,7 @@ void handle_user_set_remove_one(struct call *call);
 void handle_token_create(struct call *call);
 void handle_token_list(struct call *call);
 void handle_token_revoke(struct call *call);
+void handle_token_rotate(struct call *call);
 void handle_audit(struct call *call);
 void handle_health(struct call *call);
 void handle_ready(struct call *call);

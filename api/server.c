@@ -236,6 +236,23 @@ static void on_request_dispose(void *data)
     call_settle(self);
 }
 
+/* api->peer. */
+static size_t call_peer(struct call *call, uint8_t out_address[16])
+{
+    const struct server_call *self = call->server;
+    struct sockaddr_storage address = {0};
+    if (self->request == NULL ||
+        self->request->conn->callbacks->get_peername(self->request->conn, (struct sockaddr *)&address) == 0) {
+        return 0;
+    }
+    if (address.ss_family == AF_INET) {
+        memcpy(out_address, &((const struct sockaddr_in *)(const void *)&address)->sin_addr, 4);
+        return 4;
+    }
+    memcpy(out_address, &((const struct sockaddr_in6 *)(const void *)&address)->sin6_addr, 16);
+    return 16;
+}
+
 /* The client's address as text. */
 static const char *address_text(h2o_req_t *request, char *text, size_t capacity)
 {
@@ -780,6 +797,7 @@ static enum status loop_start(struct server_loop *loop, struct error *error)
     loop->api = (struct api){
         .engine = options->engine,
         .send = call_send,
+        .peer = call_peer,
         .open_stream = stream_open,
         .server = server,
         .info = options->info,

@@ -130,7 +130,7 @@ static struct catalog_index *index_build(const struct catalog *catalog)
     if (index == NULL) {
         return NULL;
     }
-    const uint64_t keys = catalog->experiment_count * 3ull + catalog->metric_count * 2ull + catalog->token_count * 2ull;
+    const uint64_t keys = catalog->experiment_count * 3ull + catalog->metric_count * 2ull + catalog->token_count * 3ull;
     uint32_t size = 16;
     while (size < keys * 2) {
         size *= 2;
@@ -158,6 +158,9 @@ static struct catalog_index *index_build(const struct catalog *catalog)
         const struct token *token = catalog->tokens[i]->current;
         index_put(index, INDEX_TOKEN_ID, bytes_of(&token->id, sizeof(token->id)), i);
         index_put(index, INDEX_TOKEN_DIGEST, bytes_of(token->digest, sizeof(token->digest)), i);
+        if (token->previous_expires_at_us != 0) {
+            index_put(index, INDEX_TOKEN_DIGEST, bytes_of(token->previous_digest, sizeof(token->previous_digest)), i);
+        }
     }
     index_event_types(index, catalog);
     return index;

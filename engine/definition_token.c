@@ -5,6 +5,7 @@
 
 #define ARENA_SLACK       64u
 #define SCRATCH_SIZE      4096u
+#define ORIGIN_SIZE_MAX   255u
 #define TOKEN_ROW(member) FIELD_MEMBER(struct token, member)
 
 /* By bit. */
@@ -98,6 +99,65 @@ static void digest_write(struct pack_writer *writer, const struct field_row *row
     pack_bin(writer, bytes_of(member, TOKEN_DIGEST_SIZE));
 }
 
+static void origins_read(struct reading *reading, const struct field_row *row, const struct field *field, void *member)
+{
+    struct token *token = member;
+    struct field_list list;
+    struct field element;
+    if (!field_list_enter(reading, field, row->least, row->most, &list)) {
+        return;
+    }
+    struct bytes *origins = arena_take_zeroed(reading->arena, sizeof(*origins) * (list.count + 1));
+    if (origins == NULL) {
+        reading->no_memory = true;
+        return;
+    }
+    for (uint32_t i = 0; field_list_next(reading, &list, &element); i++) {
+        (void)field_text(reading, &element, 1, ORIGIN_SIZE_MAX, &origins[i]);
+    }
+    token->origins = origins;
+    token->origin_count = list.count;
+}
+
+static void origins_write(struct pack_writer *writer, const struct field_row *row, const void *member)
+{
+    const struct token *token = member;
+    (void)row;
+    pack_array(writer, token->origin_count);
+    for (uint32_t i = 0; i < token->origin_count; i++) {
+        pack_text(writer, token->origins[i]);
+    }
+}
+
+static void rate_read(struct reading *reading, const struct field_row *row, const struct field *field, void *member)
+{
+    double number = 0;
+    (void)row;
+    if (!field_number(reading, field, &number)) {
+        return;
+    }
+    if (!(number >= 1 && number <= LIMIT_TOKEN_RATE) || number > (double)(uint64_t)number) {
+        field_fault(reading, field, "out_of_range", "must be a whole number of requests a second from 1 to %u", LIMIT_TOKEN_RATE);
+        return;
+    }
+    const uint64_t rate = (uint64_t)number;
+    memcpy(member, &rate, sizeof(rate));
+}
+
+static void rate_write(struct pack_writer *writer, const struct field_row *row, const void *member)
+{
+    uint64_t rate;
+    (void)row;
+    memcpy(&rate, member, sizeof(rate));
+    if (rate != 0) {
+        pack_uint(writer, rate);
+    } else {
+        pack_nil(writer);
+    }
+}
+
+static const struct field_kind kind_rate = {rate_read, rate_write, NULL};
+static const struct field_kind kind_origins = {origins_read, origins_write, NULL};
 static const struct field_kind kind_scopes = {scopes_read, scopes_write, NULL};
 static const struct field_kind kind_digest = {digest_read, digest_write, NULL};
 
@@ -108,6 +168,10 @@ static const struct field_row token_rows[] = {
     {"version", &field_kind_version, FIELD_OURS, .is_required = true, TOKEN_ROW(version)},
     {"scopes", &kind_scopes, FIELD_GIVEN, .is_required = true, TOKEN_ROW(scopes), .least = 1, .most = SCOPE_COUNT},
     {"digest", &kind_digest, FIELD_HIDDEN, .is_required = true, TOKEN_ROW(digest)},
+    {"previous_digest", &kind_digest, FIELD_HIDDEN, TOKEN_ROW(previous_digest)},
+    {"previous_expires_at", &field_kind_instant, FIELD_OURS, TOKEN_ROW(previous_expires_at_us)},
+    {"rate_limit", &kind_rate, FIELD_GIVEN, TOKEN_ROW(rate_limit)},
+    {"origins", &kind_origins, FIELD_GIVEN, .least = 0, .most = LIMIT_TOKEN_ORIGINS},
     {"created_at", &field_kind_instant, FIELD_OURS, .is_required = true, TOKEN_ROW(created_at_us)},
     {"expires_at", &field_kind_instant, FIELD_GIVEN, TOKEN_ROW(expires_at_us)},
     {"revoked_at", &field_kind_instant, FIELD_OURS, TOKEN_ROW(revoked_at_us)},
@@ -186,6 +250,7 @@ enum status token_create(struct bytes document, const struct definition_context 
                          struct token **out_token)
 {
     static const struct field expires_at = {.parent = "", .name = "expires_at"};
+    static const struct field scopes = {.parent = "", .name = "scopes"};
     struct reading reading = {.arena = errors->arena, .errors = errors};
     struct token draft = {0};
     struct field field;
@@ -195,6 +260,9 @@ enum status token_create(struct bytes document, const struct definition_context 
     (void)document_read(&reading, token_rows, COUNT_OF(token_rows), &field, NULL, &draft);
     if (draft.expires_at_us != 0 && draft.expires_at_us <= context->now_us) {
         field_fault(&reading, &expires_at, "out_of_range", "must be in the future");
+    }
+    if (draft.origin_count != 0 && (draft.scopes & ~(unsigned)(SCOPE_ASSIGN | SCOPE_EVENTS_WRITE)) != 0) {
+        field_fault(&reading, &scopes, "not_allowed", "of a token with origins may be assign and events:write alone: anyone can read it in the page");
     }
     enum status status = reading_status(&reading);
     if (status != STATUS_OK) {
@@ -217,5 +285,17 @@ enum status token_revoke(const struct token *current, const struct definition_co
     if (draft.revoked_at_us == 0) {
         draft.revoked_at_us = context->now_us;
     }
+    return token_seal(&draft, out_token);
+}
+
+enum status token_rotate(const struct token *current, const struct definition_context *context,
+                         const uint8_t digest[TOKEN_DIGEST_SIZE], int64_t previous_expires_at_us, struct token **out_token)
+{
+    struct token draft = *current;
+    draft.version = context->version;
+    draft.author = context->author;
+    memcpy(draft.previous_digest, current->digest, sizeof(draft.previous_digest));
+    draft.previous_expires_at_us = previous_expires_at_us;
+    memcpy(draft.digest, digest, sizeof(draft.digest));
     return token_seal(&draft, out_token);
 }

@@ -200,6 +200,11 @@ struct token {
     uint32_t version;
     unsigned scopes;
     uint8_t digest[TOKEN_DIGEST_SIZE]; /* SHA-256 of the secret; the secret itself is nowhere */
+    uint8_t previous_digest[TOKEN_DIGEST_SIZE]; /* of the secret before the last rotation */
+    int64_t previous_expires_at_us;             /* until when it is good as well; 0: there is none */
+    uint64_t rate_limit;                        /* requests a second; 0: as many as come */
+    struct bytes *origins;                      /* of the pages that alone may use it; none: anybody */
+    uint32_t origin_count;
     int64_t created_at_us;
     int64_t expires_at_us; /* 0: never */
     int64_t revoked_at_us; /* 0: not */
@@ -280,12 +285,15 @@ bool metric_takes_values(const struct metric *metric);
 /* Are its events kept one by one? Then day sums cannot answer it: what counts depends on the moment, or on single values. */
 bool metric_keeps_events(const struct metric *metric);
 
-/* {"name", "scopes", "expires_at"} */
+/* {"name", "scopes", "expires_at", "rate_limit", "origins"} */
 MUST_USE enum status token_create(struct bytes document, const struct definition_context *context,
                                   const uint8_t digest[TOKEN_DIGEST_SIZE], struct field_errors *errors,
                                   struct token **out_token);
 MUST_USE enum status token_revoke(const struct token *current, const struct definition_context *context,
                                   struct token **out_token);
+/* A new secret; the one before stays good until previous_expires_at_us. */
+MUST_USE enum status token_rotate(const struct token *current, const struct definition_context *context,
+                                  const uint8_t digest[TOKEN_DIGEST_SIZE], int64_t previous_expires_at_us, struct token **out_token);
 MUST_USE enum status token_decode(struct bytes document, struct token **out_token);
 void token_free(struct token *token);
 

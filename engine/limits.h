@@ -56,6 +56,11 @@
 #define LIMIT_EXPERIMENTS         10000u
 #define LIMIT_METRICS             1000u
 #define LIMIT_TOKENS              10000u
+#define LIMIT_TOKEN_ORIGINS       16u                 /* pages that may use a token */
+#define LIMIT_TOKEN_RATE          1000000u            /* requests a second, the most that can be asked to be the most */
+#define LIMIT_TOKEN_OVERLAP       2592000u            /* seconds that an old secret may go on after a new one was made: 30 days */
+#define LIMIT_FAILED_AUTH_BURST   100u                /* requests with a bad token, from one address, before they are told to wait */
+#define LIMIT_FAILED_AUTH_RATE    10u                 /* and so many a second from then on */
 #define LIMIT_SEGMENTS            1000u               /* of users; in the code, user sets */
 #define LIMIT_SEGMENT_USERS       10000000u           /* in all of them together: 16 bytes each */
 #define LIMIT_EVENT_TYPES         10000u              /* told apart when a metric is defined; more are still counted */
