@@ -133,7 +133,7 @@ static void refuse_for_now(struct call *call, int64_t wait_s, const char *code, 
 /* A bad token from this address. Where they come too often they are told to wait; good ones never come here. */
 static bool failure_is_bearable(struct call *call, int64_t *out_wait_s)
 {
-    uint8_t address[16];
+    uint8_t address[16] = {0};
     const size_t size = call->api->peer != NULL ? call->api->peer(call, address) : 0;
     /* Of IPv6 the network: a single host has as many addresses as it likes. */
     const uint64_t hash = XXH3_64bits_withSecret(address, size < 8 ? size : 8, cache.secret, sizeof(cache.secret));
