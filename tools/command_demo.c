@@ -1,6 +1,7 @@
 /* command_demo.c: assay demo: a shop with four experiments, its visitors of the last month and what they did, made up by a seeded
- * generator and sent through the HTTP API as any client would. The same server gets the same users again, however often it is run:
- * events are then duplicates. With --live visitors go on coming.
+ * generator and sent through the HTTP API as any client would. The past is the same on every server: who is in which variant is made
+ * up too, and imported. Run again, it sends the same again: events are then duplicates. With --live visitors go on coming, whom the
+ * server assigns.
  *
  * What is made up: every visitor is in all experiments that target them. One in ten converts, and buys for 5 to 100 euros; one buyer in
  * seven wants the money back. The stories below say by how much each variant changes that. */
@@ -39,6 +40,7 @@ struct variant_row {
     const char *name;
     uint32_t converting;
     uint32_t refunding;
+    uint32_t share; /* of the visitors, in percent */
     uint32_t arriving; /* of its users; the others are lost before they are seen */
 };
 
@@ -48,7 +50,8 @@ struct story {
     const char *experiment;
     struct variant_row variants[VARIANTS_MAX];
     uint32_t variant_count;
-    bool is_imported; /* who is in which variant was decided elsewhere */
+    bool is_targeted;  /* at visitors from the US and Canada */
+    bool is_split_elsewhere; /* also of live visitors */
 };
 
 static const struct story stories[] = {
@@ -62,8 +65,9 @@ static const struct story stories[] = {
                       " {\"name\": \"green_button\", \"weight\": 0.25, \"value\": {\"color\": \"green\"}}],"
                       " \"targeting\": {\"countries\": [\"US\", \"CA\"], \"min_version\": \"2.0.0\"},"
                       " \"metrics\": [\"conversion_rate\", \"revenue\"]}",
-        .variants = {{"control", 100, 100, 100}, {"blue_button", 170, 100, 100}, {"green_button", 110, 100, 100}},
+        .variants = {{"control", 100, 100, 50, 100}, {"blue_button", 170, 100, 25, 100}, {"green_button", 110, 100, 25, 100}},
         .variant_count = 3,
+        .is_targeted = true,
     },
     {
         .key = "checkout-redesign",
@@ -71,7 +75,7 @@ static const struct story stories[] = {
         .experiment = "{\"name\": \"Checkout redesign\", \"description\": \"All of the checkout on one page\", \"key\": \"checkout-redesign\","
                       " \"variants\": [{\"name\": \"control\"}, {\"name\": \"one_page\"}],"
                       " \"metrics\": [\"conversion_rate\", \"revenue\", \"refund_rate\"]}",
-        .variants = {{"control", 100, 100, 100}, {"one_page", 62, 100, 100}},
+        .variants = {{"control", 100, 100, 50, 100}, {"one_page", 62, 100, 50, 100}},
         .variant_count = 2,
     },
     {
@@ -79,9 +83,9 @@ static const struct story stories[] = {
         .told = "a broken split: visitors are lost on the way to one variant, so there is no verdict",
         .experiment = "{\"name\": \"Signup form\", \"description\": \"A shorter form, behind a redirect\", \"key\": \"signup-form\","
                       " \"variants\": [{\"name\": \"control\"}, {\"name\": \"short_form\"}], \"metrics\": [\"conversion_rate\"]}",
-        .variants = {{"control", 100, 100, 100}, {"short_form", 104, 100, 86}},
+        .variants = {{"control", 100, 100, 50, 100}, {"short_form", 104, 100, 50, 86}},
         .variant_count = 2,
-        .is_imported = true,
+        .is_split_elsewhere = true,
     },
     {
         .key = "free-shipping-banner",
@@ -89,7 +93,7 @@ static const struct story stories[] = {
         .experiment = "{\"name\": \"Free shipping banner\", \"description\": \"Says that shipping is free\", \"key\": \"free-shipping-banner\","
                       " \"variants\": [{\"name\": \"control\"}, {\"name\": \"banner\"}],"
                       " \"metrics\": [\"conversion_rate\", \"revenue\", \"refund_rate\"]}",
-        .variants = {{"control", 100, 100, 100}, {"banner", 155, 240, 100}},
+        .variants = {{"control", 100, 100, 50, 100}, {"banner", 155, 240, 50, 100}},
         .variant_count = 2,
     },
 };
@@ -109,6 +113,7 @@ struct demo {
     uint64_t users;
     uint64_t random;
     int64_t first_us; /* of the first day */
+    bool is_live;     /* the visitors come now, and the server assigns them */
     struct visitor visitors[BATCH_USERS];
     uint64_t events;
     uint64_t duplicates;
@@ -175,16 +180,22 @@ static enum status experiments_ensure(struct demo *demo)
 
 /* ---- visitors ---- */
 
-static void attributes_write(struct demo *demo, struct json_writer *writer, const struct visitor *visitor)
+static const char *country_of(struct demo *demo, const struct visitor *visitor)
 {
     static const char *const countries[] = {"US", "US", "US", "CA", "CA", "US", "CA", "US", "US", "DE"};
+    random_begin(demo, visitor->number, 6);
+    return countries[random_below(demo, COUNT_OF(countries))];
+}
+
+static void attributes_write(struct demo *demo, struct json_writer *writer, const struct visitor *visitor)
+{
     static const char *const versions[] = {"2.1.0", "2.0.0", "2.3.1", "3.0.0"};
     static const char *const devices[] = {"phone", "phone", "phone", "laptop", "tablet"};
-    random_begin(demo, visitor->number, 1);
     json_key(writer, "attributes");
     json_begin_object(writer);
     json_key(writer, "country");
-    json_text(writer, countries[random_below(demo, COUNT_OF(countries))]);
+    json_text(writer, country_of(demo, visitor));
+    random_begin(demo, visitor->number, 1);
     json_key(writer, "version");
     json_text(writer, versions[random_below(demo, COUNT_OF(versions))]);
     json_key(writer, "device");
@@ -192,6 +203,7 @@ static void attributes_write(struct demo *demo, struct json_writer *writer, cons
     json_end_object(writer);
 }
 
+/* forced: the variant; VARIANTS_MAX: the server decides. */
 static void visitor_write(struct demo *demo, struct json_writer *writer, const struct visitor *visitor, const struct story *story,
                           uint32_t forced)
 {
@@ -202,7 +214,7 @@ static void visitor_write(struct demo *demo, struct json_writer *writer, const s
     json_text(writer, visitor->id);
     json_key(writer, "assigned_at");
     json_text(writer, time);
-    if (story->is_imported) {
+    if (forced != VARIANTS_MAX) {
         json_key(writer, "variant");
         json_text(writer, story->variants[forced].name);
     }
@@ -210,11 +222,19 @@ static void visitor_write(struct demo *demo, struct json_writer *writer, const s
     json_end_object(writer);
 }
 
-/* Where the split is decided elsewhere: the variant, VARIANTS_MAX where the visitor is lost. */
-static uint32_t visitor_send(struct demo *demo, const struct visitor *visitor, const struct story *story)
+/* Where the split is made up: the variant; VARIANTS_MAX where the visitor is not in the experiment, or lost on the way. */
+static uint32_t visitor_split(struct demo *demo, const struct visitor *visitor, size_t number)
 {
-    random_begin(demo, visitor->number, 3);
-    const uint32_t variant = random_below(demo, story->variant_count);
+    const struct story *story = &stories[number];
+    if (story->is_targeted && strcmp(country_of(demo, visitor), "DE") == 0) {
+        return VARIANTS_MAX;
+    }
+    random_begin(demo, visitor->number, 10 + number);
+    uint32_t point = random_below(demo, 100);
+    uint32_t variant = 0;
+    while (point >= story->variants[variant].share) {
+        point -= story->variants[variant++].share;
+    }
     return random_below(demo, 100) < story->variants[variant].arriving ? variant : VARIANTS_MAX;
 }
 
@@ -240,9 +260,10 @@ static enum status story_assign(struct demo *demo, size_t number, uint32_t count
     json_key(&writer, "users");
     json_begin_array(&writer);
     for (uint32_t i = 0; i < count; i++) {
-        const uint32_t forced = story->is_imported ? visitor_send(demo, &demo->visitors[i], story) : 0;
+        const bool is_split_here = !demo->is_live || story->is_split_elsewhere;
+        const uint32_t forced = is_split_here ? visitor_split(demo, &demo->visitors[i], number) : VARIANTS_MAX;
         demo->visitors[i].variants[number] = VARIANTS_MAX;
-        if (forced != VARIANTS_MAX) {
+        if (!is_split_here || forced != VARIANTS_MAX) {
             visitor_write(demo, &writer, &demo->visitors[i], story, forced);
             sent[sent_count++] = i;
         }
@@ -408,6 +429,7 @@ static enum status live_run(struct demo *demo)
     const int64_t begun_us = (int64_t)time(NULL) * 1000000;
     (void)sigaction(SIGINT, &action, NULL);
     (void)sigaction(SIGTERM, &action, NULL);
+    demo->is_live = true;
     enum status status = STATUS_OK;
     for (uint64_t second = 0; status == STATUS_OK && is_interrupted == 0; second++) {
         random_begin(demo, (uint64_t)begun_us + second, 5);
@@ -497,10 +519,10 @@ const struct command command_demo = {
     .name = "demo",
     .arguments = "",
     .summary = "Fill a running server with a demonstration: a shop with four experiments.",
-    .lesson = "Makes four experiments (a winner, a loser, a broken split, a breached guardrail), has the\n"
-              "server assign some thousand made-up visitors over the last thirty days, sends what they\n"
-              "did, and prints three commands to try. Run again it adds nothing; with --live visitors\n"
-              "go on coming. tools/run does all of it, from a fresh clone.\n"
+    .lesson = "Makes four experiments (a winner, a loser, a broken split, a breached guardrail), imports\n"
+              "made-up visitors of the last thirty days in them, sends what they did, and prints three\n"
+              "commands to try. It is the same on every server, and run again adds nothing; with --live\n"
+              "visitors go on coming. tools/run does all of it, from a fresh clone.\n"
               "\n"
               "  assay demo --data ./data\n"
               "  assay demo --data ./data --live\n",
