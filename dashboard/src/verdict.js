@@ -68,6 +68,24 @@ function openSentence(results, metric) {
   };
 }
 
+/** The metrics in which a variant is worse than its guardrail allows: [variant, metric] each. */
+export const breaches = (results) => treatments(results).flatMap((variant) => Object.entries(variant.metrics)
+  .filter(([, cell]) => cell.vs_control?.guardrail?.status === "breached")
+  .map(([metric]) => [variant.name, metric]));
+
+function breachSentence(results, found) {
+  const [variant, metric] = found[0];
+  const more = results.summary.status === "significant" && results.statistical_significance ? significantSentence(results) : null;
+  const lift = results.variants.find((one) => one.name === variant).metrics[metric].vs_control.relative?.value;
+  const by = typeof lift === "number" ? ` (${signedPercent(lift)})` : "";
+  return {
+    tone: "bad",
+    label: "Guardrail",
+    text: `${more ? `${more.text} But ` : ""}${variant} is worse on ${word(metric)}${by} than its guardrail allows.`,
+    note: "A guardrail is what must not get worse. The breach holds at the confidence that you see below.",
+  };
+}
+
 /**
  * One plain sentence, and a note beside it.
  * @returns {{tone: "good"|"bad"|"open"|"wait"|"broken", label: string, text: string, note: string}}
@@ -82,6 +100,8 @@ export function verdict(results, metric) {
       note: `Such a split has p = ${pValue(srm?.p_value)} by chance. Find the cause before you believe any number here.`,
     };
   }
+  const found = breaches(results);
+  if (found.length > 0) return breachSentence(results, found);
   if (status === "significant" && results.statistical_significance) return significantSentence(results);
   if (status === "not_significant") return openSentence(results, metric);
   return {
