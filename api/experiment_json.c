@@ -88,6 +88,24 @@ const char *experiment_effective_status(const struct experiment *experiment, int
     return now_us < experiment->start_at_us ? "scheduled" : is_over ? "ended" : "running";
 }
 
+static void write_guardrail(struct json_writer *writer, const struct experiment *experiment)
+{
+    json_key(writer, "guardrail_action");
+    json_text(writer, guardrail_action_name(experiment->guardrail_action));
+    json_key(writer, "guardrail_breach");
+    if (experiment->breached_at_us == 0) {
+        json_null(writer);
+        return;
+    }
+    json_begin_object(writer);
+    json_key(writer, "metric");
+    json_text_bytes(writer, experiment->breached_metric);
+    json_key(writer, "variant");
+    json_text_bytes(writer, experiment->breached_variant);
+    write_optional_time(writer, "at", experiment->breached_at_us);
+    json_end_object(writer);
+}
+
 static void write_effective(struct json_writer *writer, const struct experiment *experiment, int64_t now_us)
 {
     json_key(writer, "effective_status");
@@ -126,6 +144,7 @@ void experiment_write(struct json_writer *writer, const struct experiment *exper
     json_uint(writer, experiment->generation);
     json_key(writer, "metrics");
     write_metric_names(writer, experiment);
+    write_guardrail(writer, experiment);
     write_optional_time(writer, "start_at", experiment->start_at_us);
     write_optional_time(writer, "end_at", experiment->end_at_us);
     write_optional_time(writer, "started_at", experiment->started_at_us);

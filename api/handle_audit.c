@@ -38,6 +38,8 @@ static enum status read_experiment(struct arena *arena, const struct definition 
     const bool is_taken = take_name(arena, experiment->key, entry);
     if (experiment->status == EXPERIMENT_ARCHIVED) {
         entry->action = "archived";
+    } else if (experiment->breached_at_us != 0 && experiment->breached_at_us == experiment->updated_at_us) {
+        entry->action = "guardrail_breached";
     } else if (experiment->generation > 1 && experiment->generation_version == definition->version) {
         entry->action = "rerandomized";
     }

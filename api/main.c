@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "api/guard.h"
 #include "api/listen.h"
 #include "api/routes.h"
 #include "api/server.h"
@@ -392,6 +393,39 @@ static void trace_start(const struct settings *settings, const struct engine_inf
     }
 }
 
+/* The first line of the secret's file, into the caller's buffer. */
+static enum status secret_read(const struct settings *settings, char out_line[257], struct error *error)
+{
+    out_line[0] = '\0';
+    if (settings->webhook_secret_file == NULL) {
+        return STATUS_OK;
+    }
+    FILE *file = fopen(settings->webhook_secret_file, "re");
+    const bool is_read = file != NULL && fgets(out_line, 257, file) != NULL;
+    const int cause = errno;
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    out_line[strcspn(out_line, "\r\n")] = '\0';
+    return is_read && out_line[0] != '\0' ? STATUS_OK
+                                          : error_set(error, STATUS_INVALID, "webhook-secret-file: %s: %s", settings->webhook_secret_file,
+                                                      file == NULL ? strerrordesc_np(cause) : "its first line is empty");
+}
+
+static enum status guard_make(const struct program *program, struct error *error, struct guard **out_guard)
+{
+    char secret[257];
+    enum status status = secret_read(&program->settings, secret, error);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    const struct guard_options options = {
+        .engine = program->engine, .webhook_url = program->settings.webhook_url, .webhook_secret = bytes_of_text(secret)};
+    status = guard_start(&options, out_guard);
+    explicit_bzero(secret, sizeof(secret));
+    return status == STATUS_OK ? status : error_set(error, status, "memory is out");
+}
+
 static enum exit_code serve(struct program *program, struct policy *policy)
 {
     const struct settings *settings = &program->settings;
@@ -406,9 +440,14 @@ static enum exit_code serve(struct program *program, struct policy *policy)
         .info = &program->info,
         .directory = settings->directory,
     };
-    const enum status status = server_start(&server_options, &error, &program->server);
+    struct guard *guard = NULL;
+    enum status status = guard_make(program, &error, &guard);
+    if (status == STATUS_OK) {
+        status = server_start(&server_options, &error, &program->server);
+    }
     if (status != STATUS_OK) {
         trace_note("%s", error.text);
+        guard_stop(guard);
         return EXIT_CANNOT;
     }
     char host[LISTEN_HOST_SIZE];
@@ -426,6 +465,7 @@ static enum exit_code serve(struct program *program, struct policy *policy)
         _exit(EXIT_DAMAGE); /* closing the engine would write to what has failed */
     }
     supervisor_tell("STOPPING=1");
+    guard_stop(guard);
     (void)signal(SIGHUP, SIG_IGN);
     (void)sigprocmask(SIG_UNBLOCK, &program->signals, NULL);
     server_stop(program->server, settings->drain_seconds * 1000000ll);

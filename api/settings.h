@@ -48,6 +48,8 @@ struct settings {
     enum trace_format trace_format;
     enum trace_requests trace_requests;
     uint32_t drain_seconds;
+    const char *webhook_url;         /* NULL: none */
+    const char *webhook_secret_file; /* NULL: what is sent is not signed */
 
     enum settings_task task;
     const char *file; /* NULL: none */

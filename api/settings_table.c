@@ -135,6 +135,18 @@ static bool trace_requests_parse(const char *text, struct settings *settings)
     return found >= 0;
 }
 
+static bool webhook_parse(const char *text, struct settings *settings)
+{
+    settings->webhook_url = text;
+    return strncmp(text, "https://", 8) == 0 || strncmp(text, "http://", 7) == 0;
+}
+
+static bool webhook_secret_parse(const char *text, struct settings *settings)
+{
+    settings->webhook_secret_file = text;
+    return text[0] != '\0';
+}
+
 static bool drain_parse(const char *text, struct settings *settings)
 {
     unsigned long seconds = 0;
@@ -185,6 +197,13 @@ const struct setting_row setting_rows[] = {
     {.name = "drain-seconds", .takes = "N", .example = "30", .standard = "10", .parse = drain_parse,
      .expected = "a number from 1 to 3600",
      .purpose = "How long clients have to take their answers after SIGTERM."},
+    {.name = "webhook-url", .takes = "URL", .example = "https://ops.example/assay", .standard = "none", .parse = webhook_parse,
+     .expected = "an address that begins with https:// or http://",
+     .purpose = "Where to POST what assay did by itself: a guardrail was breached. Tried again until it is taken, for up to a day."},
+    {.name = "webhook-secret-file", .takes = "FILE", .example = "/etc/assay/webhook-secret", .standard = "none: not signed",
+     .parse = webhook_secret_parse,
+     .expected = "a file",
+     .purpose = "What is in this file's first line signs what is sent (X-Assay-Signature, HMAC-SHA256)."},
 };
 // clang-format on
 

@@ -244,6 +244,18 @@ static const struct field_kind kind_idempotency_key = {idempotency_key_read, ide
 static const struct field_kind kind_metrics = {metrics_read, metrics_write, NULL};
 static const struct field_kind kind_targeting = {targeting_read, targeting_write, NULL};
 
+static const char *const action_names[] = {
+    [GUARDRAIL_ACTION_NONE] = "none",
+    [GUARDRAIL_ACTION_PAUSE] = "pause",
+    [GUARDRAIL_ACTION_CONTROL_ONLY] = "control_only",
+};
+
+const char *guardrail_action_name(enum guardrail_action action)
+{
+    return action_names[action];
+}
+
+static const struct field_choices action_choices = {action_names, COUNT_OF(action_names), NULL};
 static const struct field_choices status_choices = {status_names, EXPERIMENT_STATUS_END, NULL};
 
 enum experiment_row {
@@ -267,6 +279,11 @@ enum experiment_row {
     ROW_START_AT,
     ROW_END_AT,
     ROW_METRICS,
+    ROW_GUARDRAIL_ACTION,
+    ROW_BREACHED_METRIC,
+    ROW_BREACHED_VARIANT,
+    ROW_BREACHED_AT,
+    ROW_GUARDRAIL_BREACH,
     ROW_CREATED_AT,
     ROW_UPDATED_AT,
     ROW_STARTED_AT,
@@ -301,6 +318,11 @@ static const struct field_row experiment_rows[] = {
     [ROW_START_AT] = {"start_at", &field_kind_instant, FIELD_GIVEN, EXPERIMENT_ROW(start_at_us)},
     [ROW_END_AT] = {"end_at", &field_kind_instant, FIELD_GIVEN, EXPERIMENT_ROW(end_at_us)},
     [ROW_METRICS] = {"metrics", &kind_metrics, FIELD_GIVEN, .most = LIMIT_EXPERIMENT_METRICS},
+    [ROW_GUARDRAIL_ACTION] = {"guardrail_action", &field_kind_choice, FIELD_GIVEN, EXPERIMENT_ROW(guardrail_action), .choices = &action_choices},
+    [ROW_BREACHED_METRIC] = {"breached_metric", &field_kind_name, FIELD_HIDDEN, EXPERIMENT_ROW(breached_metric), .least = 1, .most = LIMIT_NAME},
+    [ROW_BREACHED_VARIANT] = {"breached_variant", &field_kind_name, FIELD_HIDDEN, EXPERIMENT_ROW(breached_variant), .least = 1, .most = LIMIT_NAME},
+    [ROW_BREACHED_AT] = {"breached_at", &field_kind_instant, FIELD_HIDDEN, EXPERIMENT_ROW(breached_at_us)},
+    [ROW_GUARDRAIL_BREACH] = {"guardrail_breach", NULL, FIELD_SHOWN},
     [ROW_CREATED_AT] = {"created_at", &field_kind_instant, FIELD_OURS, .is_required = true, EXPERIMENT_ROW(created_at_us)},
     [ROW_UPDATED_AT] = {"updated_at", &field_kind_instant, FIELD_OURS, .is_required = true, EXPERIMENT_ROW(updated_at_us)},
     [ROW_STARTED_AT] = {"started_at", &field_kind_instant, FIELD_OURS, EXPERIMENT_ROW(started_at_us)},
@@ -595,6 +617,11 @@ enum status experiment_patch(const struct experiment *current, struct bytes patc
     if (presence_has(presence.null, ROW_RAMP)) {
         experiment->ramp_count = 0;
     }
+    if (presence_has(presence.set | presence.null, ROW_STATUS) || presence_has(presence.set | presence.null, ROW_GUARDRAIL_ACTION)) {
+        experiment->breached_metric = bytes_of(NULL, 0); /* somebody has decided: the next breach is a new one */
+        experiment->breached_variant = bytes_of(NULL, 0);
+        experiment->breached_at_us = 0;
+    }
     if (presence_has(presence.set, ROW_VARIANTS)) {
         variants_settle(&reading, &draft, current, variant_users, context, random);
     }
@@ -626,6 +653,30 @@ enum status experiment_rerandomize(const struct experiment *current, const struc
     next.generation = current->generation + 1;
     next.generation_version = context->version;
     next.randomized_at_us = context->now_us;
+    return experiment_seal(&next, (size_t)LIMIT_DEFINITION, out_experiment);
+}
+
+enum status experiment_breach(const struct experiment *current, const struct definition_context *context, struct bytes metric,
+                              struct bytes variant, struct experiment **out_experiment)
+{
+    struct experiment next = *current;
+    struct variant variants[LIMIT_VARIANTS];
+    assert(current->status == EXPERIMENT_RUNNING && current->guardrail_action != GUARDRAIL_ACTION_NONE);
+    next.version = context->version;
+    next.author = context->author;
+    next.updated_at_us = context->now_us;
+    next.breached_metric = metric;
+    next.breached_variant = variant;
+    next.breached_at_us = context->now_us;
+    if (current->guardrail_action == GUARDRAIL_ACTION_PAUSE) {
+        next.status = EXPERIMENT_PAUSED;
+    } else {
+        memcpy(variants, current->variants, current->variant_count * sizeof(variants[0]));
+        for (uint32_t i = 0; i < current->variant_count; i++) {
+            variants[i].weight = i == current->control ? 1.0 : 0.0;
+        }
+        next.variants = variants;
+    }
     return experiment_seal(&next, (size_t)LIMIT_DEFINITION, out_experiment);
 }
 

@@ -65,6 +65,15 @@ struct ramp_step {
     double traffic_allocation;
 };
 
+/* What is done when a guardrail metric of an experiment is breached. */
+enum guardrail_action {
+    GUARDRAIL_ACTION_NONE,
+    GUARDRAIL_ACTION_PAUSE,        /* takes no new users */
+    GUARDRAIL_ACTION_CONTROL_ONLY, /* gives new users the control */
+};
+
+const char *guardrail_action_name(enum guardrail_action action);
+
 struct experiment {
     struct uuid id;
     struct bytes key;
@@ -95,6 +104,10 @@ struct experiment {
     int64_t ended_at_us;   /* 0 until completed */
     struct bytes *metrics; /* names */
     uint32_t metric_count;
+    enum guardrail_action guardrail_action;
+    struct bytes breached_metric; /* by which assay itself acted; empty: it did not, or somebody has changed status or action since */
+    struct bytes breached_variant;
+    int64_t breached_at_us;
     struct bytes idempotency_key;  /* of the request that made it; empty where none */
     struct uuid idempotency_digest; /* of that request's body */
     struct uuid author;             /* of this version */
@@ -239,6 +252,9 @@ MUST_USE enum status experiment_patch(const struct experiment *current, struct b
  * must be running or paused. */
 MUST_USE enum status experiment_rerandomize(const struct experiment *current, const struct definition_context *context,
                                             const uint8_t random[64], struct experiment **out_experiment);
+/* The next version after a breach: with the action taken, and what was breached noted. metric, variant: names. */
+MUST_USE enum status experiment_breach(const struct experiment *current, const struct definition_context *context, struct bytes metric,
+                                       struct bytes variant, struct experiment **out_experiment);
 /* What the catalog decides about a new version: a unique key and the slice of its layer. */
 struct experiment_place {
     struct bytes key;

@@ -146,7 +146,7 @@ static const struct {
     {"<lmdb.h>", "engine/store.c tests/"},
     {"<boost/", "engine/dist.cc"},
     {"<re2/", "engine/regex.cc"},
-    {"<curl/", "tools/client.c"},
+    {"<curl/", "tools/client.c api/webhook.c"},
     {"<ini.h>", "api/settings.c"},
     {"<msgpack.h>", "tests/"},
     {"<criterion/", "tests/"},
