@@ -36,6 +36,8 @@ struct results_request {
     struct results_data data;
     struct bytes attribute; /* to break down by; no data: none */
     bool attribute_is_unknown;
+    struct bytes *attributes; /* that there are */
+    uint32_t attribute_count;
     struct results_breakdown breakdown;
 };
 
@@ -374,6 +376,8 @@ static void results_reply(struct call *call, struct results_request *request)
         .series = request->query.series,
         .cuped_days = request->query.covariate_days,
         .family_factor = 1.0,
+        .attributes = request->attributes,
+        .attribute_count = request->attribute_count,
         .breakdown = request->attribute.data != NULL ? &request->breakdown : NULL,
         .weights_changed = weights_changed(definition, request->data.first_version),
     };
@@ -447,6 +451,9 @@ static void read_results(const struct state *state, void *context)
 {
     struct results_request *request = context;
     request->status = state_results(state, &request->query, request->arena, &request->data);
+    if (request->status == STATUS_OK) {
+        request->status = state_attributes(state, request->arena, &request->attributes, &request->attribute_count);
+    }
     if (request->status == STATUS_OK && request->attribute.data != NULL) {
         read_breakdown_parts(state, request);
     }

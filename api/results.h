@@ -42,6 +42,8 @@ struct results_question {
     bool series;
     uint32_t cuped_days; /* not 0: comparisons are adjusted by so many days before each user's assignment */
     double family_factor; /* how often the question is asked, of one part of the users each: corrections count it; else 1 */
+    const struct bytes *attributes; /* that may be broken down by */
+    uint32_t attribute_count;
     const struct results_breakdown *breakdown; /* written with the results; NULL: none */
     bool weights_changed; /* since users were first assigned: the sample ratio cannot be judged */
 };

@@ -471,6 +471,12 @@ void results_write(const struct results *results, struct json_writer *writer)
     json_key(writer, "statistical_significance");
     write_verdict(writer, results);
     write_cuped(writer, results);
+    json_key(writer, "attributes");
+    json_begin_array(writer);
+    for (uint32_t i = 0; i < question->attribute_count; i++) {
+        json_text_bytes(writer, question->attributes[i]);
+    }
+    json_end_array(writer);
     write_breakdown(writer, question->breakdown);
     write_warnings(writer, results);
     json_end_object(writer);

@@ -192,6 +192,9 @@ struct breakdown_part {
 MUST_USE enum status state_breakdown(const struct state *state, uint32_t experiment_index, struct bytes attribute, struct arena *arena,
                                      struct breakdown_part **out_parts, uint32_t *out_count);
 
+/* The names of the attributes that results can be broken down by, in the arena. */
+MUST_USE enum status state_attributes(const struct state *state, struct arena *arena, struct bytes **out_names, uint32_t *out_count);
+
 /* Totals over all records. events = counted + duplicate + not_enrolled + before_assignment + filtered, where an event of
  * a user in several experiments is counted if it counts in any, else filtered if it is after any assignment. */
 struct state_totals {

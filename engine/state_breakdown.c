@@ -117,3 +117,18 @@ enum status state_breakdown(const struct state *state, uint32_t experiment_index
     *out_count = division.count;
     return status;
 }
+
+enum status state_attributes(const struct state *state, struct arena *arena, struct bytes **out_names, uint32_t *out_count)
+{
+    struct bytes *names = arena_take(arena, (state->attributes.count + 1ull) * sizeof(*names));
+    for (uint32_t i = 0; names != NULL && i < state->attributes.count; i++) {
+        const char *copy = arena_copy(arena, state->attributes.items[i].name);
+        if (copy == NULL) {
+            return STATUS_NO_MEMORY;
+        }
+        names[i] = bytes_of(copy, state->attributes.items[i].name.size);
+    }
+    *out_names = names;
+    *out_count = state->attributes.count;
+    return names != NULL ? STATUS_OK : STATUS_NO_MEMORY;
+}

@@ -69,7 +69,7 @@ def test_each_value_is_an_experiment_of_its_own_users(farm):
             server.restart(kill=kill)
         whole = results(server, "test=welch&breakdown=country")
         assert results(server, "test=welch")["breakdown"] is None
-        assert whole["breakdown"]["attribute"] == "country"
+        assert whole["breakdown"]["attribute"] == "country" and whole["attributes"] == ["country", "n", "vip"]
         values = whole["breakdown"]["values"]
         assert [v["kind"] for v in values] == ["value", "value", "value", "not_given"]
         assert [v["summary"]["total_users"] for v in values[:3]] == sorted((v["summary"]["total_users"] for v in values[:3]), reverse=True)

@@ -203,6 +203,48 @@ function Numbers({ results, metrics, styles }) {
   );
 }
 
+/** The same by the values of an attribute that users came with: a row a group, the first metric's lift with its interval. */
+function Groups({ experiment, attributes, types }) {
+  const live = useLive();
+  const [attribute, setAttribute] = useState(attributes[0]);
+  const [metric, setMetric] = useState(experiment.metrics[0]);
+  const found = useResource(
+    (signal) => get(`/experiments/${part(experiment.id)}/results?group_by=variant&breakdown=${part(attribute)}`, { signal }),
+    `${experiment.id} ${experiment.version} ${attribute}`, live.lsn && Math.floor(Date.now() / 60000)); // once a minute: it walks all users
+  const names = { other: "all others", not_given: "not given" };
+  const chooseMetric = experiment.metrics.length > 1 &&
+    <Choice label="Metric" options={experiment.metrics.map((one) => [one, word(one)])} value={metric} onChange={setMetric} />;
+  return (
+    <Card title="By group" tip="Users by what they came with when they were assigned. The more groups, the more differences by chance: p-values here count the groups."
+      actions={<><Choice label="Attribute" options={attributes.slice(0, 6).map((one) => [one, word(one)])} value={attribute} onChange={setAttribute} />{chooseMetric}</>}>
+      <Loaded of={found}>
+        {(results) => (
+          <div class="table" tabIndex={0} role="region" aria-label={`Results by ${attribute}`}>
+            <table>
+              <thead><tr><th scope="col">{word(attribute)}</th><th scope="col">Users</th><th scope="col">Variant</th><th scope="col">{word(metric)}</th><th scope="col">Lift</th><th scope="col"><Term tip={columns[1][1]}>p, at any time</Term></th></tr></thead>
+              <tbody>
+                {results.breakdown.values.flatMap((group) => treatments(group).map((variant) => {
+                  const cell = variant.metrics[metric];
+                  return (
+                    <tr key={`${group.kind} ${group.value} ${variant.id}`}>
+                      <th scope="row">{group.value ?? names[group.kind]}</th>
+                      <td>{integer(group.summary.total_users)}</td>
+                      <td>{variant.name}</td>
+                      <td>{formatOf(types, metric)(cell?.value)}</td>
+                      <td>{signedPercent(cell?.vs_control?.relative?.value)}<small>{range(cell?.vs_control?.relative?.confidence_interval, signedPercent)}</small></td>
+                      <td>{pValue(cell?.vs_control?.sequential?.p_value_adjusted)}</td>
+                    </tr>
+                  );
+                }))}
+              </tbody>
+            </table>
+          </div>
+        )}
+      </Loaded>
+    </Card>
+  );
+}
+
 const silent = new Set(["version", "updated_at", "created_at", "started_at", "ended_at", "id", "key"]);
 
 function changes(version, older) {
@@ -254,6 +296,8 @@ function Setup({ experiment }) {
     ...(experiment.ramp?.length > 0 ? [["Ramp", `${experiment.ramp.length} steps of traffic`]] : []),
     ["Holdout", experiment.holdout ? `${experiment.holdout.name}, ${percent(experiment.holdout.share)} kept out` : "none"],
     ["Decides", word(experiment.metrics[0] ?? "")],
+    ["Guardrail", { none: "breaches are shown", pause: "a breach pauses it", control_only: "a breach gives new users the control" }[experiment.guardrail_action]],
+    ...(experiment.guardrail_breach ? [["Breached", `${word(experiment.guardrail_breach.metric)} by ${experiment.guardrail_breach.variant}, ${moment(experiment.guardrail_breach.at)}`]] : []),
     ["Started", day(experiment.started_at)],
     ["Schedule", experiment.start_at || experiment.end_at ? `${day(experiment.start_at)} to ${day(experiment.end_at)}` : "none"],
   ];
@@ -287,6 +331,7 @@ function Results({ experiment, types }) {
             </Card>
             <Variants results={results} metrics={metrics} types={types} styles={styles} />
             <Series results={results} metrics={metrics} types={types} styles={styles} name={experiment.key} />
+            {results.attributes.length > 0 && results.summary.total_users > 0 && <Groups experiment={experiment} attributes={results.attributes} types={types} />}
             <Numbers results={results} metrics={metrics} styles={styles} />
           </>
         );
