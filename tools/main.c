@@ -107,12 +107,28 @@ static enum exit_code refuse_unknown(const char *name)
     return complain(EXIT_USAGE, "there is no command '%s'; see assay --help", name);
 }
 
+/* `assay help results`: what `assay results --help` says. */
+static int help_about(int count, char **words)
+{
+    static char ask[] = "--help";
+    char *arguments[] = {ask};
+    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+        if (words_matched(commands[i], count, words) == count) {
+            return (int)commands[i]->run(commands[i], 1, arguments);
+        }
+    }
+    return count == 1 && explain_group(count, words) ? (int)EXIT_GOOD : (int)refuse_unknown(words[0]);
+}
+
 int main(int count, char **arguments)
 {
     (void)signal(SIGPIPE, SIG_IGN); /* a server that goes away is seen by its write failing */
     if (count < 2) {
         explain(stderr);
         return EXIT_USAGE;
+    }
+    if (count > 2 && strcmp(arguments[1], "help") == 0) {
+        return help_about(count - 2, arguments + 2);
     }
     if (strcmp(arguments[1], "--help") == 0 || strcmp(arguments[1], "-h") == 0 ||
         strcmp(arguments[1], "help") == 0) {

@@ -147,3 +147,10 @@ def test_completion():
     for shell in ("zsh", "fish"):
         assert b"assay" in run_tool("completion", shell).stdout
     assert run_tool("completion", "tcsh").returncode == 2
+
+
+def test_help_about_a_command():
+    assert run_tool("help", "results").stdout == run_tool("results", "--help").stdout
+    assert run_tool("help", "metric", "create").stdout == run_tool("metric", "create", "--help").stdout
+    assert b"assay metric list" in run_tool("help", "metric").stderr
+    assert run_tool("help", "resluts").returncode == 2
